@@ -1,0 +1,107 @@
+//! Why an account stands where it stands, and what comes next by itself (B6).
+
+use super::Account;
+use crate::clock::Timestamp;
+use crate::delivery::{DeliveryKind, DeliveryState};
+use crate::status::{Onboarding, Status};
+
+/// What Usher will do by itself, if nothing happens before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextStep {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub action: NextAction,
+    /// Of the reminder ladder; 0: no reminder.
+    pub reminder_step: i32,
+}
+
+/// What comes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names of the steps")]
+pub enum NextAction {
+    SendInvitation,
+    SendReminder,
+    SendAccountCreated,
+    LapseInvitation,
+    Expire,
+}
+
+impl Account {
+    /// What comes by itself, the soonest first.
+    pub fn next_steps(&self, now: Timestamp) -> Vec<NextStep> {
+        let mut steps = Vec::new();
+        let waiting = matches!(
+            self.onboarding_now(now),
+            Some(Onboarding::Pending | Onboarding::Invited)
+        );
+        for delivery in &self.deliveries {
+            let (action, wanted) = match delivery.kind {
+                DeliveryKind::Invitation => (NextAction::SendInvitation, waiting),
+                DeliveryKind::Reminder => (NextAction::SendReminder, waiting),
+                DeliveryKind::AccountCreated | DeliveryKind::Test => (NextAction::SendAccountCreated, true),
+            };
+            let pending = matches!(
+                delivery.state,
+                DeliveryState::Queued | DeliveryState::Deferred | DeliveryState::Claimed(_)
+            );
+            if wanted && pending && self.user.expires_at.is_none_or(|at| delivery.due_at < at) {
+                steps.push(NextStep {
+                    at: delivery.due_at,
+                    action,
+                    reminder_step: delivery.reminder_step,
+                });
+            }
+        }
+        if let Some(invitation) = self.invitation.as_ref().filter(|i| i.is_open(now)) {
+            steps.push(NextStep {
+                at: invitation.lapses_at,
+                action: NextAction::LapseInvitation,
+                reminder_step: 0,
+            });
+        }
+        if let (Some(at), Some(_)) = (self.user.expires_at, self.user.effective_status(now).expired()) {
+            steps.push(NextStep {
+                at,
+                action: NextAction::Expire,
+                reminder_step: 0,
+            });
+        }
+        steps.sort_by_key(|step| (step.at, step.action));
+        steps
+    }
+
+    /// One sentence: why this status.
+    pub fn summary(&self, now: Timestamp) -> String {
+        let since = self
+            .user
+            .effective_since(now)
+            .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        match self.user.effective_status(now) {
+            Status::Onboarding(Onboarding::Pending) => match self.invitation.as_ref().filter(|i| i.is_open(now)) {
+                Some(_) => "An invitation is queued; it was not handed to a mail server yet.".into(),
+                None => format!("The account exists since {since}; no invitation is under way."),
+            },
+            Status::Onboarding(Onboarding::Invited) => match self.invitation.as_ref().filter(|i| i.is_open(now)) {
+                Some(_) => {
+                    format!("An invitation was handed to a mail server on {since}; the person has not accepted it yet.")
+                }
+                None => {
+                    format!("An invitation was handed to a mail server on {since}; its link can no longer be used.")
+                }
+            },
+            Status::Onboarding(Onboarding::Active) => format!("Registration is complete since {since}."),
+            Status::Deactivated { restores } => {
+                format!(
+                    "Deactivated since {since}; reactivating restores {}.",
+                    restores.name().as_str()
+                )
+            }
+            Status::Expired { restores } => format!(
+                "The expiration was reached on {since}; a later expiration restores {}.",
+                Status::from(restores).name().as_str()
+            ),
+            Status::Erased => format!("Erased on {since}."),
+        }
+    }
+}

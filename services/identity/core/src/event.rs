@@ -1,0 +1,159 @@
+//! Lifecycle events: what happened, and what is due now. They name ids and statuses, never a person's data.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{DeliveryId, EventId, InvitationId, TenantId, UserId};
+use crate::status::StatusName;
+
+/// Lanes of the outbox: order holds within one.
+pub const LANES: i16 = 64;
+
+macro_rules! event_types {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What an event says.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum EventType {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)*
+        }
+
+        impl EventType {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The routing key: `user.activated`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+event_types! {
+    /// An account was created.
+    UserCreated = "user.created",
+    /// An invitation to it was handed to a mail server for the first time (S2).
+    UserInvited = "user.invited",
+    /// Its registration was completed (S3).
+    UserActivated = "user.activated",
+    /// It was shown out (S4).
+    UserDeactivated = "user.deactivated",
+    /// It was let in again (S11).
+    UserReactivated = "user.reactivated",
+    /// Its expiration was reached (S5).
+    UserExpired = "user.expired",
+    /// A later expiration gave it its earlier status back (S7).
+    UserRestored = "user.restored",
+    /// Fields changed, the expiration included.
+    UserUpdated = "user.updated",
+    /// An invitation waits to be sent.
+    InvitationQueued = "invitation.queued",
+    /// Its mail was handed to a mail server.
+    InvitationSent = "invitation.sent",
+    /// The person used it.
+    InvitationAccepted = "invitation.accepted",
+    /// Somebody cancelled it.
+    InvitationCancelled = "invitation.cancelled",
+    /// Another took its place.
+    InvitationSuperseded = "invitation.superseded",
+    /// Its lifetime is over.
+    InvitationLapsed = "invitation.lapsed",
+    /// The mail server refused it for good.
+    InvitationUndeliverable = "invitation.undeliverable",
+    /// A mail was handed to a mail server.
+    DeliverySent = "delivery.sent",
+    /// A mail will not be sent any more.
+    DeliveryFailed = "delivery.failed",
+    /// A mail may or may not have gone out (B12).
+    DeliveryUncertain = "delivery.uncertain",
+    /// A mail is no longer wanted.
+    DeliveryCancelled = "delivery.cancelled",
+    /// A mail was held back, since its address is suppressed (L13).
+    DeliverySuppressed = "delivery.suppressed",
+    /// Call to work: an invitation, an account notification or a test mail is to be sent now.
+    InvitationDue = "invitation.due",
+    /// Call to work: a reminder is to be sent now.
+    ReminderDue = "reminder.due",
+    /// Call to work: a user's expiration is reached.
+    ExpirationDue = "expiration.due",
+}
+
+impl EventType {
+    /// The CloudEvents `type`: `usher.user.activated.v1`.
+    pub fn cloud_events_type(self) -> String {
+        format!("usher.{}.v1", self.as_str())
+    }
+
+    /// The reverse of `as_str`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether it calls to work, rather than telling what happened.
+    pub fn is_call_to_work(self) -> bool {
+        matches!(self, Self::InvitationDue | Self::ReminderDue | Self::ExpirationDue)
+    }
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The CloudEvents `id`.
+    pub id: EventId,
+    /// What it says.
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    /// Whose.
+    pub tenant: TenantId,
+    /// About whom; `None` for a test mail.
+    pub user: Option<UserId>,
+    /// Of the account, after the change.
+    pub user_version: i64,
+    /// When.
+    pub at: Timestamp,
+    /// The status before, where it changed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<StatusName>,
+    /// The status after.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub to: Option<StatusName>,
+    /// As the caller gave it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub reason: String,
+    /// Who: the id of a user or a service, or `usher`.
+    pub actor: String,
+    /// The caller's.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub request_id: String,
+    /// About which invitation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub invitation: Option<InvitationId>,
+    /// About which mail.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub delivery: Option<DeliveryId>,
+    /// The account's expiration.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub expires_at: Option<Timestamp>,
+    /// Of the ladder; 0: no reminder.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub reminder_step: i32,
+    /// On `user.updated`.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub changed_fields: Vec<String>,
+    /// W3C Trace Context of the call that caused it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub trace_parent: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(step: &i32) -> bool {
+    *step == 0
+}
+
+impl Event {
+    /// Where it goes in the outbox: the same lane for all events of one user, 0 to 63.
+    pub fn lane(&self) -> i16 {
+        let id = self.user.map_or(self.id.0, |user| user.0);
+        i16::from(id.as_bytes()[15]) % LANES
+    }
+}

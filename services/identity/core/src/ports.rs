@@ -1,0 +1,343 @@
+//! What the rules need from the outside: a store. One implementation serves PostgreSQL and SQLite; a contract suite holds
+//! both to what stands here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::account::{Account, Detached};
+use crate::change::{Changeset, StoredResponse};
+use crate::clock::Timestamp;
+use crate::delivery::{Attempt, Delivery, DeliveryStateName};
+use crate::event::Event;
+use crate::ids::{DeliveryId, InvitationId, TenantId, UserId};
+use crate::invitation::{Invitation, InvitationState};
+use crate::status::StatusName;
+use crate::tenant::Tenant;
+use crate::timer::Timer;
+use crate::user::User;
+
+/// What a store cannot do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database does not answer, or not in time. Trying again later may help.
+    #[error("the database does not answer: {0}")]
+    Unavailable(String),
+    /// Another transaction was first: a row that was to be new exists, or a deadlock was broken. Trying again at once
+    /// sees what it wrote.
+    #[error("another transaction was first: {0}")]
+    Conflict(String),
+    /// A row cannot be understood, or a statement is wrong: a fault of ours.
+    #[error("internal fault of the store: {0}")]
+    Internal(String),
+}
+
+/// What a transaction is to load and lock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Tenants (read, not locked, unless `lock_tenants`).
+    pub tenants: BTreeSet<TenantId>,
+    /// Lock the tenants: they are to be changed.
+    pub lock_tenants: bool,
+    /// Accounts by user.
+    pub users: BTreeSet<(TenantId, UserId)>,
+    /// Accounts by folded address. An address without an account is answered in `Loaded::suppressed` only.
+    pub emails: BTreeSet<(TenantId, String)>,
+    /// Whether these external ids are taken, and by whom.
+    pub external_ids: BTreeSet<(TenantId, String)>,
+    /// Accounts by their invitation (any of theirs), for links.
+    pub invitations: BTreeSet<(TenantId, InvitationId)>,
+    /// Deliveries that belong into their account even if they ended; test mails are answered in `Loaded::detached`.
+    pub deliveries: BTreeSet<(TenantId, DeliveryId)>,
+    /// Accounts come with their newest invitation and mails; where that is not needed, loading is cheaper without.
+    pub with_mail: bool,
+    /// Answers given before (B1).
+    pub requests: BTreeSet<(TenantId, String)>,
+}
+
+impl Keys {
+    /// Takes in those of another command.
+    pub fn extend(&mut self, other: &Self) {
+        self.tenants.extend(&other.tenants);
+        self.lock_tenants |= other.lock_tenants;
+        self.users.extend(&other.users);
+        self.emails.extend(other.emails.iter().cloned());
+        self.external_ids.extend(other.external_ids.iter().cloned());
+        self.invitations.extend(&other.invitations);
+        self.deliveries.extend(&other.deliveries);
+        self.with_mail |= other.with_mail;
+        self.requests.extend(other.requests.iter().cloned());
+    }
+}
+
+/// What was loaded: the world in which the commands of one transaction decide.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// By id.
+    pub tenants: HashMap<TenantId, Arc<Tenant>>,
+    /// By user.
+    pub accounts: HashMap<(TenantId, UserId), Account>,
+    /// Folded address to user.
+    pub emails: HashMap<(TenantId, String), UserId>,
+    /// External id to user.
+    pub external_ids: HashMap<(TenantId, String), UserId>,
+    /// Invitation to user.
+    pub invitations: HashMap<(TenantId, InvitationId), UserId>,
+    /// Delivery to user.
+    pub deliveries: HashMap<(TenantId, DeliveryId), UserId>,
+    /// Test mails.
+    pub detached: HashMap<(TenantId, DeliveryId), Detached>,
+    /// Of the addresses asked for: those that are suppressed.
+    pub suppressed: BTreeSet<(TenantId, String)>,
+    /// Of the requests asked for: those that were answered before.
+    pub responses: HashMap<(TenantId, String), StoredResponse>,
+}
+
+/// A transaction. Dropped without a commit, it leaves nothing.
+#[async_trait]
+pub trait Transaction: Send {
+    /// Loads what the keys name and locks the accounts against every other transaction.
+    async fn load(&mut self, keys: &Keys) -> Result<Loaded, StoreError>;
+    /// Writes everything, set by set.
+    async fn apply(&mut self, changes: &Changeset) -> Result<(), StoreError>;
+    /// Makes it last.
+    async fn commit(self: Box<Self>) -> Result<(), StoreError>;
+}
+
+/// Where the last page ended, in the order of the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// The sort key of the last row, as text: a folded name, a folded address, or an instant in RFC 3339 with microseconds.
+    pub key: String,
+    /// Its id, for rows with the same key.
+    pub id: uuid::Uuid,
+}
+
+/// How users are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns' names")]
+pub enum UserOrder {
+    Name,
+    Email,
+    Created,
+}
+
+/// Which users (U3).
+#[derive(Debug, Clone)]
+pub struct UserQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Any of these effective statuses at `now`; empty: all but erased.
+    pub statuses: Vec<StatusName>,
+    /// All of these.
+    pub labels: Vec<String>,
+    /// Any of these.
+    pub languages: Vec<String>,
+    /// Part of the name or the address, folded; empty: any.
+    pub text: String,
+    /// By what.
+    pub order: UserOrder,
+    /// The other way round.
+    pub descending: bool,
+    /// Where to go on.
+    pub after: Option<After>,
+    /// At most so many.
+    pub limit: u32,
+    /// For effective statuses.
+    pub now: Timestamp,
+}
+
+/// Which invitations (L8), the newest first.
+#[derive(Debug, Clone)]
+pub struct InvitationQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Any of these effective states at `now`.
+    pub states: Vec<InvitationState>,
+    /// Only of this user.
+    pub user: Option<UserId>,
+    /// Only those sent before.
+    pub sent_before: Option<Timestamp>,
+    /// Where to go on.
+    pub after: Option<After>,
+    /// At most so many.
+    pub limit: u32,
+    /// For effective states.
+    pub now: Timestamp,
+}
+
+/// Which deliveries (L16), the newest first.
+#[derive(Debug, Clone)]
+pub struct DeliveryQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Only of this user.
+    pub user: Option<UserId>,
+    /// Only this one.
+    pub delivery: Option<DeliveryId>,
+    /// Any of these; empty: all.
+    pub states: Vec<DeliveryStateName>,
+    /// Where to go on.
+    pub after: Option<After>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A delivery with its attempts, the oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// The mail.
+    pub delivery: Delivery,
+    /// Its tries.
+    pub attempts: Vec<Attempt>,
+}
+
+/// An address that gets no mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suppression {
+    /// Its folded form.
+    pub email: String,
+    /// The server's answer that caused it.
+    pub cause: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// Reads outside of transactions. None of them locks anything.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// One tenant.
+    async fn tenant(&self, tenant: TenantId) -> Result<Option<Tenant>, StoreError>;
+    /// Those of the users that exist, in any order, of any tenants, in one statement.
+    async fn users(&self, ids: &[(TenantId, UserId)]) -> Result<Vec<User>, StoreError>;
+    /// By folded address.
+    async fn user_by_email(&self, tenant: TenantId, key: &str) -> Result<Option<User>, StoreError>;
+    /// By external id.
+    async fn user_by_external_id(&self, tenant: TenantId, id: &str) -> Result<Option<User>, StoreError>;
+    /// One page of users.
+    async fn list_users(&self, query: &UserQuery) -> Result<Vec<User>, StoreError>;
+    /// A user with what hangs on them: as `Transaction::load`, without the lock.
+    async fn account(&self, tenant: TenantId, user: UserId) -> Result<Option<Account>, StoreError>;
+    /// One invitation.
+    async fn invitation(&self, tenant: TenantId, id: InvitationId) -> Result<Option<Invitation>, StoreError>;
+    /// One page of invitations.
+    async fn list_invitations(&self, query: &InvitationQuery) -> Result<Vec<Invitation>, StoreError>;
+    /// One page of deliveries with their attempts.
+    async fn list_deliveries(&self, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError>;
+    /// One page of suppressions, the newest first.
+    async fn list_suppressions(
+        &self,
+        tenant: TenantId,
+        after: Option<After>,
+        limit: u32,
+    ) -> Result<Vec<Suppression>, StoreError>;
+    /// The changes of an account and of its invitations, the newest first. Never pruned with the outbox.
+    async fn history(&self, tenant: TenantId, user: UserId, limit: u32) -> Result<Vec<Event>, StoreError>;
+}
+
+/// Where a follower of the outbox is. Opaque outside the store; `Display`ed and parsed as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(pub String);
+
+/// What a follower is given.
+#[derive(Debug, Clone)]
+pub struct Followed {
+    /// The next events, in an order that holds per user.
+    pub events: Vec<(Cursor, Event)>,
+    /// Where to go on; equal to the one given if nothing is new.
+    pub cursor: Cursor,
+    /// Whether more is there already.
+    pub more: bool,
+}
+
+/// A row of the outbox that is to be published.
+#[derive(Debug, Clone)]
+pub struct OutboxRow {
+    /// Names the row.
+    pub sequence: i64,
+    /// What it says.
+    pub event: Event,
+}
+
+/// The lanes that a replica owns, until when, and since which change of owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneLease {
+    /// 0 to 63.
+    pub lanes: Vec<i16>,
+    /// Fences: marks of a former owner are refused.
+    pub epochs: BTreeMap<i16, i64>,
+    /// Until when, by the store's clock.
+    pub until: Timestamp,
+}
+
+/// What happened, in order, until it was published and followed.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// The end of the log: from here on, nothing committed later is missed.
+    async fn end(&self) -> Result<Cursor, StoreError>;
+    /// The oldest event that is kept: nothing kept is missed.
+    async fn beginning(&self) -> Result<Cursor, StoreError>;
+    /// The next events after a cursor. Never skips what commits late. `Ok(None)`: events after it are no longer kept, or
+    /// it is no cursor of this store. `tenant` narrows it down.
+    async fn follow(
+        &self,
+        after: &Cursor,
+        tenant: Option<TenantId>,
+        limit: u32,
+    ) -> Result<Option<Followed>, StoreError>;
+    /// Users who changed after a cursor, for caches: everything visible, also what `follow` still holds back for the sake
+    /// of order, so the same change may be answered several times. Answers where to go on.
+    async fn touched(&self, after: &Cursor) -> Result<(Vec<(TenantId, UserId)>, Cursor), StoreError>;
+    /// Renews the lanes that `owner` has and takes free ones, so that live owners come to about the same number each.
+    async fn lease_lanes(&self, owner: &str, now: Timestamp, until: Timestamp) -> Result<LaneLease, StoreError>;
+    /// Gives all lanes of an owner back.
+    async fn release_lanes(&self, owner: &str) -> Result<(), StoreError>;
+    /// The oldest events of these lanes that are not published, in order, but for those in `except`.
+    async fn unpublished(&self, lanes: &[i16], except: &[i64], limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
+    /// Marks rows published.
+    async fn mark_published(&self, sequences: &[i64], now: Timestamp) -> Result<(), StoreError>;
+    /// Where a queue of the in-process bus is; and remembers it.
+    async fn load_position(&self, queue: &str) -> Result<Option<Cursor>, StoreError>;
+    /// See `load_position`.
+    async fn save_position(&self, queue: &str, cursor: &Cursor) -> Result<(), StoreError>;
+}
+
+/// How much waits: for the gauges that operators watch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Backlog {
+    /// Events that are not published.
+    pub outbox_depth: i64,
+    /// How old the oldest of them is, in seconds.
+    pub outbox_age_seconds: f64,
+    /// Timers past their time.
+    pub timers_overdue: i64,
+    /// Deliveries that have not ended or are uncertain, by state.
+    pub deliveries: BTreeMap<DeliveryStateName, i64>,
+}
+
+/// Everything that waits, and the housekeeping.
+#[async_trait]
+pub trait Timers: Send + Sync {
+    /// Takes up to `limit` timers that are due, the most overdue first. Each is put off by [`crate::timer::refire_pause`]
+    /// in the same statement, so that no other replica takes it meanwhile, and it fires again if this one dies.
+    async fn take_due(&self, now: Timestamp, limit: u32) -> Result<Vec<Timer>, StoreError>;
+    /// When the next timer is due.
+    async fn next_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// What waits.
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog, StoreError>;
+    /// Deletes published events and stored answers from before these instants, at most `limit` each; answers how many.
+    async fn prune(&self, events_before: Timestamp, responses_before: Timestamp, limit: u32)
+    -> Result<u64, StoreError>;
+    /// The database's present instant.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+}
+
+/// A store.
+#[async_trait]
+pub trait Store: Directory + Outbox + Timers {
+    /// Begins a transaction.
+    async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
+    /// Whether the database answers and has the schema that this program needs.
+    async fn check(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,102 @@
+//! Why a command is not carried out. The server maps each to a gRPC code in one exhaustive match.
+
+use serde::{Deserialize, Serialize};
+
+/// One fault in one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldViolation {
+    /// The path of the field as in the .proto, for example `user.email` or `messages[1].text`.
+    pub field: String,
+    /// The fault and the way out.
+    pub description: String,
+}
+
+impl FieldViolation {
+    /// Names a field and its fault.
+    pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            description: description.into(),
+        }
+    }
+}
+
+/// A typed refusal. Its text names the fault and the way out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant's message says what it means")]
+pub enum Refusal {
+    #[error("{} field(s) of the request are not valid: {}", .0.len(), summary(.0))]
+    InvalidFields(Vec<FieldViolation>),
+    #[error("there is no tenant {0}; create it with TenantService.CreateTenant")]
+    TenantNotFound(String),
+    #[error("there is already a tenant {0}; leave tenant_id empty to have one made")]
+    TenantExists(String),
+    #[error("there is no user {0} in this tenant")]
+    UserNotFound(String),
+    #[error("there is no invitation {0} in this tenant")]
+    InvitationNotFound(String),
+    #[error("there is no delivery {0} in this tenant")]
+    DeliveryNotFound(String),
+    #[error("the address {0} is not suppressed")]
+    SuppressionNotFound(String),
+    #[error("{0} belongs to an account that is active already; there is nothing to invite to")]
+    UserAlreadyActive(String),
+    #[error("{0} belongs to another account of this tenant; look it up with UserService.LookupUser")]
+    EmailTaken(String),
+    #[error("the external id {0} belongs to another account of this tenant")]
+    ExternalIdTaken(String),
+    #[error("there is already a user {0}; leave user_id empty to have one made")]
+    UserIdTaken(String),
+    #[error("the account {0} has expired; move or clear its expiration first (SetUserExpiration)")]
+    UserExpired(String),
+    #[error("the account {0} is deactivated; reactivate it first (ReactivateUser)")]
+    UserDeactivated(String),
+    #[error("the account {0} was erased, for good")]
+    UserErased(String),
+    #[error("nobody changes the status of the account that they act as; ask another administrator")]
+    OwnStatus,
+    #[error("mail to {0} is suppressed, since it bounced or its owner complained; lift that first (RemoveSuppression)")]
+    AddressSuppressed(String),
+    #[error("the account has version {actual}, not {expected}; read it again and decide anew")]
+    VersionMismatch { expected: i64, actual: i64 },
+    #[error("the request_id was used with another request before; use a new one")]
+    RequestIdReused,
+    #[error("this link cannot be used; ask for a fresh one or ask your administrator")]
+    InvitationNotUsable,
+    #[error("the invitation was accepted, cancelled or superseded; send a new one (SendInvitation)")]
+    InvitationClosed,
+    #[error("the address or the password is wrong")]
+    WrongCredentials,
+    #[error("the account is deactivated; contact an administrator of your organisation")]
+    AccountDeactivated,
+    #[error("the account has expired; contact an administrator of your organisation")]
+    AccountExpired,
+    #[error("the claim on this delivery has lapsed or was given to another worker; do not send it")]
+    ClaimLost,
+    #[error("only an uncertain delivery can be resolved; this one is {0}")]
+    DeliveryNotUncertain(String),
+    #[error("events after this cursor are no longer kept; begin again with from_beginning and reconcile by ListUsers")]
+    CursorTooOld,
+    #[error("too many sign-ins at once; try again in a moment")]
+    Overloaded,
+}
+
+impl Refusal {
+    /// A refusal for one fault.
+    pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::InvalidFields(vec![FieldViolation::new(field, description)])
+    }
+}
+
+fn summary(violations: &[FieldViolation]) -> String {
+    let mut text = violations
+        .iter()
+        .take(3)
+        .map(|violation| format!("{}: {}", violation.field, violation.description))
+        .collect::<Vec<_>>()
+        .join("; ");
+    if violations.len() > 3 {
+        text.push_str("; …");
+    }
+    text
+}

@@ -1,0 +1,98 @@
+//! An organisation and its settings.
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::TenantId;
+use crate::refusal::FieldViolation;
+
+/// Steps of a reminder ladder.
+pub const MAX_REMINDERS: usize = 10;
+
+/// An organisation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Counts the changes, from 1.
+    pub version: i64,
+    /// What may be changed.
+    pub settings: Settings,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// What may be changed of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The name that people see.
+    pub display_name: String,
+    /// Of mails to users without a language: BCP 47.
+    pub default_language: String,
+    /// How long a link lives, in seconds.
+    pub invitation_lifetime_seconds: i64,
+    /// When reminders follow the invitation, in seconds from the moment it was handed to a mail server; rising (L14).
+    pub reminder_ladder_seconds: Vec<i64>,
+    /// Upper limit of active users; 0: none.
+    pub seat_limit: i64,
+    /// The name that mails come from; empty: `display_name`.
+    pub sender_name: String,
+    /// Where answers go; empty: to the sender.
+    pub reply_to: String,
+}
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+impl Settings {
+    /// The defaults, for a name.
+    pub fn new(display_name: impl Into<String>) -> Self {
+        Self {
+            display_name: display_name.into(),
+            default_language: "en".into(),
+            invitation_lifetime_seconds: 30 * DAY,
+            reminder_ladder_seconds: vec![3 * DAY, 7 * DAY, 14 * DAY],
+            seat_limit: 0,
+            sender_name: String::new(),
+            reply_to: String::new(),
+        }
+    }
+
+    /// How long a link lives.
+    pub fn invitation_lifetime(&self) -> TimeDelta {
+        TimeDelta::seconds(self.invitation_lifetime_seconds)
+    }
+
+    /// Every fault of the numbers; texts are checked where they are parsed.
+    pub fn violations(&self) -> Vec<FieldViolation> {
+        let mut violations = Vec::new();
+        if !(HOUR..=365 * DAY).contains(&self.invitation_lifetime_seconds) {
+            violations.push(FieldViolation::new(
+                "tenant.invitation_lifetime",
+                "must be from 1 hour to 365 days",
+            ));
+        }
+        let ladder = &self.reminder_ladder_seconds;
+        if ladder.len() > MAX_REMINDERS {
+            violations.push(FieldViolation::new("tenant.reminder_ladder", "has more than 10 steps"));
+        }
+        if ladder.iter().any(|step| !(MINUTE..=365 * DAY).contains(step)) {
+            violations.push(FieldViolation::new(
+                "tenant.reminder_ladder",
+                "has a step that is not from 1 minute to 365 days",
+            ));
+        }
+        if ladder.windows(2).any(|pair| pair[0] >= pair[1]) {
+            violations.push(FieldViolation::new(
+                "tenant.reminder_ladder",
+                "must rise strictly: each step is counted from the invitation",
+            ));
+        }
+        if self.seat_limit < 0 {
+            violations.push(FieldViolation::new("tenant.seat_limit", "must be 0 (none) or more"));
+        }
+        violations
+    }
+}

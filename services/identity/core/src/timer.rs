@@ -1,0 +1,69 @@
+//! Timers: everything that waits is a row, swept by every replica.
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::ids::{TenantId, UserId};
+
+/// What a timer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TimerKind {
+    /// A delivery is due, or the lease of its claim has lapsed. Subject: the delivery.
+    Delivery,
+    /// The lifetime of an invitation is over. Subject: the invitation.
+    Lapse,
+    /// The expiration of an account is reached. Subject: the user.
+    Expiration,
+}
+
+impl TimerKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Delivery, Self::Lapse, Self::Expiration];
+
+    /// As in columns: `DELIVERY`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivery => "DELIVERY",
+            Self::Lapse => "LAPSE",
+            Self::Expiration => "EXPIRATION",
+        }
+    }
+
+    /// The reverse of `as_str`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// Which timer: there is at most one per tenant, kind and subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TimerKey {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What for.
+    pub kind: TimerKind,
+    /// The delivery, the invitation or the user.
+    pub subject: Uuid,
+}
+
+/// A timer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timer {
+    /// Which.
+    pub key: TimerKey,
+    /// About whom; `None` for a test mail.
+    pub user: Option<UserId>,
+    /// When it fires.
+    pub due_at: Timestamp,
+    /// How often it fired without the work being done.
+    pub fired: i32,
+}
+
+/// How long a timer that fired waits before it fires again, if nothing came of it: 1 min, doubling to 1 h. The event
+/// that it wrote may have been lost with its consumer; a repeat does nothing where the work was done.
+pub fn refire_pause(fired: i32) -> TimeDelta {
+    let doublings = u32::try_from(fired.clamp(0, 6)).unwrap_or(0);
+    TimeDelta::minutes((1_i64 << doublings).min(60))
+}

@@ -1,0 +1,212 @@
+//! The settings of the identity service. Their defaults and meaning stand in `config.default.toml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use chrono::TimeDelta;
+use http::HeaderValue;
+use serde::Deserialize;
+use usher_core::change::Leases;
+use usher_core::email::EmailAddress;
+use usher_core::token::{LinkKey, LinkKeys};
+use usher_platform::config::{ConfigError, Secret, SecretUrl, Settings, if_set};
+
+/// The defaults, as commented TOML.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+
+/// All settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Config {
+    pub grpc: Grpc,
+    pub database: Database,
+    pub bus: Bus,
+    pub links: Links,
+    pub mail: Mail,
+    pub delivery: Delivery,
+    pub passwords: Passwords,
+    pub retention: Retention,
+    pub clock: Clock,
+}
+
+impl Settings for Config {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Some(bus) = &self.bus.url else {
+            let problem = "is required: amqp://user:password@host:5672/vhost";
+            return Err(ConfigError::invalid("bus.url", problem));
+        };
+        bus.require_scheme("bus.url", &["amqp", "amqps"])?;
+        self.check_without_bus()
+    }
+}
+
+impl Config {
+    /// [`Settings::check`] where everything runs in one process, without a broker.
+    pub fn check_without_bus(&self) -> Result<(), ConfigError> {
+        let databases = ["postgres", "postgresql", "sqlite"];
+        self.database.url.require_scheme("database.url", &databases)?;
+        self.links.keys()?;
+        self.links.check()?;
+        self.grpc.origins()?;
+        EmailAddress::parse(&self.mail.from_address)
+            .map_err(|error| ConfigError::invalid("mail.from_address", error.to_string()))?;
+        if self.retention.responses_hours < 24 {
+            return Err(ConfigError::invalid(
+                "retention.responses_hours",
+                "must be at least 24 (B1)",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The API.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Grpc {
+    pub listen: SocketAddr,
+    pub allowed_origins: Vec<String>,
+    pub max_concurrent_streams: u32,
+    pub max_connection_age_seconds: u64,
+}
+
+/// The database.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Database {
+    pub url: SecretUrl,
+    pub max_connections: u32,
+    pub migrate: bool,
+}
+
+/// The broker.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bus {
+    /// `None` only where everything runs in one process.
+    #[serde(default, deserialize_with = "if_set")]
+    pub url: Option<SecretUrl>,
+}
+
+/// What links are made of.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Links {
+    pub key: Secret,
+    pub key_id: u8,
+    #[serde(default, deserialize_with = "if_set")]
+    pub former_key: Option<Secret>,
+    pub former_key_id: u8,
+    pub accept_url: String,
+    pub sign_in_url: String,
+}
+
+/// What stands on mails.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Mail {
+    pub from_address: String,
+    pub message_id_domain: String,
+}
+
+/// How long claims hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Delivery {
+    pub claim_lease_seconds: u32,
+    pub transmit_lease_seconds: u32,
+}
+
+/// Password hashing.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Passwords {
+    pub workers: usize,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Retention {
+    pub events_days: u32,
+    pub responses_hours: u32,
+}
+
+/// The clock.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Clock {
+    pub rehearsal_file: PathBuf,
+}
+
+impl Grpc {
+    /// [`Self::allowed_origins`] as headers.
+    pub fn origins(&self) -> Result<Vec<HeaderValue>, ConfigError> {
+        let header = |origin: &String| {
+            // What a browser sends: scheme, host and port, without a path.
+            let usable = HeaderValue::from_str(origin).ok().filter(|_| {
+                let parts = origin.split_once("://");
+                parts.is_some_and(|(scheme, host)| {
+                    matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/')
+                })
+            });
+            usable.ok_or_else(|| {
+                let problem = format!("{origin:?} is not an origin; write for example https://admin.example.org");
+                ConfigError::invalid("grpc.allowed_origins", problem)
+            })
+        };
+        self.allowed_origins.iter().map(header).collect()
+    }
+}
+
+impl Links {
+    /// The keys that links are signed with.
+    pub fn keys(&self) -> Result<LinkKeys, ConfigError> {
+        let key = |name: &str, id: u8, secret: &Secret| {
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(secret.expose().trim())
+                .map_err(|_| ConfigError::invalid(name, "is not base64; make one with `openssl rand -base64 48`"))?;
+            Ok::<_, ConfigError>(LinkKey { id, secret: bytes })
+        };
+        let signing = key("links.key", self.key_id, &self.key)?;
+        let former = self
+            .former_key
+            .as_ref()
+            .map(|secret| key("links.former_key", self.former_key_id, secret))
+            .transpose()?;
+        LinkKeys::try_new(signing, former).map_err(|fault| ConfigError::invalid("links.key", fault))
+    }
+
+    /// Refuses a page address without its places.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        for place in ["{tenant}", "{token}"] {
+            if !self.accept_url.contains(place) {
+                return Err(ConfigError::invalid(
+                    "links.accept_url",
+                    format!("lacks {place}; it is put in there"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Delivery {
+    /// How long claims hold.
+    pub fn leases(&self) -> Leases {
+        Leases {
+            claim: TimeDelta::seconds(i64::from(self.claim_lease_seconds.max(1))),
+            transmit: TimeDelta::seconds(i64::from(self.transmit_lease_seconds.max(1))),
+        }
+    }
+}

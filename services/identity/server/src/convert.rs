@@ -1,0 +1,303 @@
+//! Core's types as messages. Pure; no conversion can fail.
+
+use prost_types::{Duration, Timestamp as ProtoTimestamp};
+use usher_core::clock::Timestamp;
+use usher_core::delivery::{Attempt, Delivery, DeliveryKind, DeliveryStateName, Outcome, Phase};
+use usher_core::event::Event;
+use usher_core::invitation::{Invitation, InvitationState, Message};
+use usher_core::ports::{DeliveryRecord, Suppression};
+use usher_core::status::StatusName;
+use usher_core::tenant::Tenant;
+use usher_core::user::{Credential, User};
+use usher_proto::events::v1::LifecycleEvent;
+use usher_proto::identity::v1 as proto;
+
+/// An instant.
+pub(crate) fn time(at: Timestamp) -> ProtoTimestamp {
+    ProtoTimestamp {
+        seconds: at.timestamp(),
+        nanos: i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// A duration of whole seconds.
+pub(crate) fn seconds(seconds: i64) -> Duration {
+    Duration { seconds, nanos: 0 }
+}
+
+/// A status.
+pub(crate) fn status(status: StatusName) -> proto::UserStatus {
+    match status {
+        StatusName::Pending => proto::UserStatus::Pending,
+        StatusName::Invited => proto::UserStatus::Invited,
+        StatusName::Active => proto::UserStatus::Active,
+        StatusName::Deactivated => proto::UserStatus::Deactivated,
+        StatusName::Expired => proto::UserStatus::Expired,
+        StatusName::Erased => proto::UserStatus::Erased,
+    }
+}
+
+/// A status, from a filter; `None` for an unspecified or unknown one.
+pub(crate) fn status_name(status: i32) -> Option<StatusName> {
+    match proto::UserStatus::try_from(status).ok()? {
+        proto::UserStatus::Unspecified => None,
+        proto::UserStatus::Pending => Some(StatusName::Pending),
+        proto::UserStatus::Invited => Some(StatusName::Invited),
+        proto::UserStatus::Active => Some(StatusName::Active),
+        proto::UserStatus::Deactivated => Some(StatusName::Deactivated),
+        proto::UserStatus::Expired => Some(StatusName::Expired),
+        proto::UserStatus::Erased => Some(StatusName::Erased),
+    }
+}
+
+/// A tenant.
+pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
+    let settings = &tenant.settings;
+    proto::Tenant {
+        tenant_id: tenant.id.to_string(),
+        display_name: settings.display_name.clone(),
+        default_language: settings.default_language.clone(),
+        invitation_lifetime: Some(seconds(settings.invitation_lifetime_seconds)),
+        reminder_ladder: settings.reminder_ladder_seconds.iter().copied().map(seconds).collect(),
+        seat_limit: settings.seat_limit,
+        sender_name: settings.sender_name.clone(),
+        reply_to: settings.reply_to.clone(),
+        create_time: Some(time(tenant.created_at)),
+        version: tenant.version,
+        no_reminders: settings.reminder_ladder_seconds.is_empty(),
+    }
+}
+
+/// A user, with the status that counts at `now` (S5).
+pub(crate) fn user(user: &User, now: Timestamp) -> proto::User {
+    let effective = user.effective_status(now);
+    proto::User {
+        tenant_id: user.tenant.to_string(),
+        user_id: user.id.to_string(),
+        email: user.profile.email.as_str().to_owned(),
+        external_id: user.profile.external_id.clone().unwrap_or_default(),
+        first_name: user.profile.first_name.clone(),
+        last_name: user.profile.last_name.clone(),
+        language: user.profile.language.clone(),
+        labels: user.profile.labels.clone(),
+        status: status(effective.name()).into(),
+        status_time: Some(time(user.effective_since(now))),
+        restores: effective
+            .restores()
+            .map_or(proto::UserStatus::Unspecified, status)
+            .into(),
+        expire_time: user.expires_at.map(time),
+        version: user.version,
+        create_time: Some(time(user.created_at)),
+        update_time: Some(time(user.updated_at)),
+        activate_time: user.activated_at.map(time),
+        must_change_password: matches!(user.credential, Credential::OneTime { .. }),
+    }
+}
+
+/// The state of an invitation.
+pub(crate) fn invitation_state(state: InvitationState) -> proto::InvitationState {
+    match state {
+        InvitationState::Queued => proto::InvitationState::Queued,
+        InvitationState::Sent => proto::InvitationState::Sent,
+        InvitationState::Accepted => proto::InvitationState::Accepted,
+        InvitationState::Cancelled => proto::InvitationState::Cancelled,
+        InvitationState::Superseded => proto::InvitationState::Superseded,
+        InvitationState::Lapsed => proto::InvitationState::Lapsed,
+        InvitationState::Undeliverable => proto::InvitationState::Undeliverable,
+    }
+}
+
+/// The state of an invitation, from a filter.
+pub(crate) fn invitation_state_name(state: i32) -> Option<InvitationState> {
+    let wanted = proto::InvitationState::try_from(state).ok()?;
+    InvitationState::ALL
+        .into_iter()
+        .find(|state| invitation_state(*state) == wanted)
+}
+
+/// An invitation, with the state that counts at `now`.
+pub(crate) fn invitation(invitation: &Invitation, now: Timestamp) -> proto::Invitation {
+    proto::Invitation {
+        tenant_id: invitation.tenant.to_string(),
+        invitation_id: invitation.id.to_string(),
+        user_id: invitation.user.to_string(),
+        email: invitation.email.as_str().to_owned(),
+        state: invitation_state(invitation.effective_state(now)).into(),
+        generation: invitation.generation,
+        create_time: Some(time(invitation.created_at)),
+        send_time: invitation.sent_at.map(time),
+        lapse_time: Some(time(invitation.lapses_at)),
+        accept_time: invitation.accepted_at.map(time),
+        reminders: invitation.last_step,
+        message: invitation.message.as_ref().map(message),
+    }
+}
+
+fn message(message: &Message) -> proto::Message {
+    proto::Message {
+        language: message.language.clone(),
+        subject: message.subject.clone(),
+        text: message.text.clone(),
+    }
+}
+
+/// The state of a delivery.
+pub(crate) fn delivery_state(state: DeliveryStateName) -> proto::DeliveryState {
+    match state {
+        DeliveryStateName::Queued => proto::DeliveryState::Queued,
+        DeliveryStateName::Claimed => proto::DeliveryState::Claimed,
+        DeliveryStateName::Transmitting => proto::DeliveryState::Transmitting,
+        DeliveryStateName::Deferred => proto::DeliveryState::Deferred,
+        DeliveryStateName::Sent => proto::DeliveryState::Sent,
+        DeliveryStateName::Failed => proto::DeliveryState::Failed,
+        DeliveryStateName::Uncertain => proto::DeliveryState::Uncertain,
+        DeliveryStateName::Suppressed => proto::DeliveryState::Suppressed,
+        DeliveryStateName::Cancelled => proto::DeliveryState::Cancelled,
+    }
+}
+
+/// The state of a delivery, from a filter.
+pub(crate) fn delivery_state_name(state: i32) -> Option<DeliveryStateName> {
+    let wanted = proto::DeliveryState::try_from(state).ok()?;
+    DeliveryStateName::ALL
+        .into_iter()
+        .find(|state| delivery_state(*state) == wanted)
+}
+
+fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
+    match kind {
+        DeliveryKind::Invitation => proto::DeliveryKind::Invitation,
+        DeliveryKind::Reminder => proto::DeliveryKind::Reminder,
+        DeliveryKind::AccountCreated => proto::DeliveryKind::AccountCreated,
+        DeliveryKind::Test => proto::DeliveryKind::Test,
+    }
+}
+
+fn outcome(outcome: Outcome) -> proto::DeliveryOutcome {
+    match outcome {
+        Outcome::Sent => proto::DeliveryOutcome::Sent,
+        Outcome::Deferred => proto::DeliveryOutcome::Deferred,
+        Outcome::Failed => proto::DeliveryOutcome::Failed,
+        Outcome::Unreachable => proto::DeliveryOutcome::Unreachable,
+        Outcome::Uncertain => proto::DeliveryOutcome::Uncertain,
+    }
+}
+
+/// The outcome of a report; `None` for an unspecified or unknown one.
+pub(crate) fn outcome_of(wanted: i32) -> Option<Outcome> {
+    let wanted = proto::DeliveryOutcome::try_from(wanted).ok()?;
+    Outcome::ALL.into_iter().find(|known| outcome(*known) == wanted)
+}
+
+fn phase(phase: Phase) -> proto::SmtpPhase {
+    match phase {
+        Phase::Unknown => proto::SmtpPhase::Unspecified,
+        Phase::Connect => proto::SmtpPhase::Connect,
+        Phase::Mail => proto::SmtpPhase::Mail,
+        Phase::Recipient => proto::SmtpPhase::Recipient,
+        Phase::Data => proto::SmtpPhase::Data,
+        Phase::Content => proto::SmtpPhase::Content,
+    }
+}
+
+/// The phase of a report.
+pub(crate) fn phase_of(wanted: i32) -> Phase {
+    let wanted = proto::SmtpPhase::try_from(wanted).unwrap_or(proto::SmtpPhase::Unspecified);
+    Phase::ALL
+        .into_iter()
+        .find(|known| phase(*known) == wanted)
+        .unwrap_or_default()
+}
+
+/// A mail with its attempts.
+pub(crate) fn delivery(record: &DeliveryRecord, message_id_domain: &str) -> proto::Delivery {
+    let DeliveryRecord { delivery, attempts } = record;
+    proto::Delivery {
+        attempts: attempts
+            .iter()
+            .zip(1..)
+            .map(|(tried, number)| attempt(tried, number))
+            .collect(),
+        ..delivery_alone(delivery, message_id_domain)
+    }
+}
+
+/// A mail without its attempts.
+pub(crate) fn delivery_alone(delivery: &Delivery, message_id_domain: &str) -> proto::Delivery {
+    proto::Delivery {
+        tenant_id: delivery.tenant.to_string(),
+        delivery_id: delivery.id.to_string(),
+        user_id: delivery.user.map(|id| id.to_string()).unwrap_or_default(),
+        invitation_id: delivery.invitation.map(|id| id.to_string()).unwrap_or_default(),
+        kind: delivery_kind(delivery.kind).into(),
+        generation: delivery.generation,
+        reminder_step: delivery.reminder_step,
+        email: delivery.email.as_str().to_owned(),
+        state: delivery_state(delivery.state.name()).into(),
+        create_time: Some(time(delivery.created_at)),
+        due_time: Some(time(delivery.due_at)),
+        end_time: delivery.ended_at.map(time),
+        message_id: delivery.message_id(message_id_domain),
+        attempts: Vec::new(),
+    }
+}
+
+fn attempt(attempt: &Attempt, number: i32) -> proto::DeliveryAttempt {
+    proto::DeliveryAttempt {
+        number,
+        worker_id: attempt.worker.clone(),
+        start_time: Some(time(attempt.started_at)),
+        end_time: attempt.ended_at.map(time),
+        outcome: attempt
+            .outcome
+            .map_or(proto::DeliveryOutcome::Unspecified, outcome)
+            .into(),
+        response: attempt.response.clone(),
+        smtp_code: attempt.smtp_code,
+        phase: phase(attempt.phase).into(),
+    }
+}
+
+/// A suppression.
+pub(crate) fn suppression(tenant: usher_core::ids::TenantId, suppression: &Suppression) -> proto::Suppression {
+    proto::Suppression {
+        tenant_id: tenant.to_string(),
+        email: suppression.email.clone(),
+        cause: suppression.cause.clone(),
+        create_time: Some(time(suppression.at)),
+    }
+}
+
+/// The data of an event.
+pub(crate) fn event(event: &Event) -> LifecycleEvent {
+    let name = |status: Option<StatusName>| status.map(|status| status.as_str().to_owned()).unwrap_or_default();
+    LifecycleEvent {
+        tenant_id: event.tenant.to_string(),
+        user_id: event.user.map(|id| id.to_string()).unwrap_or_default(),
+        user_version: event.user_version,
+        from_status: name(event.from),
+        to_status: name(event.to),
+        reason: event.reason.clone(),
+        actor_id: event.actor.clone(),
+        request_id: event.request_id.clone(),
+        invitation_id: event.invitation.map(|id| id.to_string()).unwrap_or_default(),
+        delivery_id: event.delivery.map(|id| id.to_string()).unwrap_or_default(),
+        expire_time: event.expires_at.map(time),
+        reminder_step: event.reminder_step,
+        changed_fields: event.changed_fields.clone(),
+    }
+}
+
+/// A change, as it stands in the history (B6).
+pub(crate) fn history_entry(event: &Event) -> proto::HistoryEntry {
+    proto::HistoryEntry {
+        time: Some(time(event.at)),
+        event_type: event.kind.as_str().to_owned(),
+        from_status: event.from.map_or(proto::UserStatus::Unspecified, status).into(),
+        to_status: event.to.map_or(proto::UserStatus::Unspecified, status).into(),
+        actor_id: event.actor.clone(),
+        reason: event.reason.clone(),
+        request_id: event.request_id.clone(),
+    }
+}

@@ -1,0 +1,514 @@
+//! Invitations, from the administrator's side. The page behind a link is in `link`.
+
+use std::collections::HashSet;
+
+use tonic::{Request, Response, Status};
+use usher_core::account::Detached;
+use usher_core::account::{Account, NewUser};
+use usher_core::change::{Act, Changeset};
+use usher_core::clock::Timestamp;
+use usher_core::delivery::{Delivery, DeliveryKind, DeliveryState, TestContent};
+use usher_core::email::{EmailAddress, split_addresses};
+use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
+use usher_core::invitation::{InvitationState, Message};
+use usher_core::ports::{After, InvitationQuery, Keys};
+use usher_core::refusal::Refusal;
+use usher_core::text;
+use usher_core::user::Profile;
+use usher_proto::identity::v1::invitation_service_server::InvitationService;
+use usher_proto::identity::v1::{
+    AcceptInvitationRequest, AcceptInvitationResponse, CancelInvitationRequest, CancelInvitationResponse,
+    GetInvitationRequest, GetInvitationResponse, InspectInvitationRequest, InspectInvitationResponse, InviteResult,
+    InviteUsersRequest, InviteUsersResponse, Invited, ItemRefusal, ListInvitationsRequest, ListInvitationsResponse,
+    PreviewInvitationRequest, PreviewInvitationResponse, RequestFreshInvitationRequest, RequestFreshInvitationResponse,
+    ResendInvitationRequest, ResendInvitationResponse, SendInvitationRequest, SendInvitationResponse,
+    SendTestInvitationRequest, SendTestInvitationResponse, invite_result,
+};
+
+use crate::app::App;
+use crate::call::{Mutation, account_keys, finish, tenant as parse_tenant};
+use crate::convert;
+use crate::operations::engine::Failure;
+use crate::operations::world::World;
+use crate::page::{Question, instant_key};
+use crate::parse::{Faults, check_ahead};
+use crate::render;
+use crate::status::{classify, reason_name, refused};
+
+/// Addresses of one call at most.
+const MAX_ADDRESSES: usize = 1_000;
+/// Characters of one call's addresses at most.
+const MAX_TEXT: usize = 500_000;
+
+#[tonic::async_trait]
+impl InvitationService for App {
+    async fn invite_users(
+        &self,
+        request: Request<InviteUsersRequest>,
+    ) -> Result<Response<InviteUsersResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse("InviteUsers", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let tenant = parse_tenant(&body.tenant_id, &mut faults);
+        let items = addresses(&body.addresses, &mut faults);
+        let batch = Batch {
+            tenant,
+            language: faults.take("language", text::language(&body.language)),
+            labels: faults.labels("labels", &body.labels),
+            expires_at: faults.expiration("expire_time", body.expire_time, self.now()),
+            messages: faults.messages("messages", &body.messages),
+        };
+        finish(faults)?;
+        let emails = items.iter().filter_map(|item| item.email.as_ref().ok());
+        let keys = Keys {
+            tenants: [tenant].into(),
+            emails: emails.map(|email| (tenant, email.key().to_owned())).collect(),
+            with_mail: true,
+            ..Keys::default()
+        };
+        let weight = items.len();
+        let mut command = mutation.clone().command(tenant, keys, move |world, changes| {
+            let act = mutation.act(world.now);
+            world.tenant(tenant)?;
+            check_ahead("expire_time", batch.expires_at, world.now)?;
+            let mut results = Vec::with_capacity(items.len());
+            for item in &items {
+                let outcome = match &item.email {
+                    Ok(email) => batch.invite(email, world, &act, changes),
+                    Err(fault) => Err(Refusal::field("addresses", format!("{}: {fault}", item.text))),
+                };
+                results.push(InviteResult {
+                    address: item.text.clone(),
+                    outcome: Some(item_outcome(outcome)),
+                });
+            }
+            let refused = results
+                .iter()
+                .filter(|r| matches!(r.outcome, Some(invite_result::Outcome::Refused(_))))
+                .count();
+            let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+            Ok(InviteUsersResponse {
+                invited_count: count(results.len() - refused),
+                refused_count: count(refused),
+                results,
+            })
+        });
+        command.weight = weight;
+        Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn send_invitation(
+        &self,
+        request: Request<SendInvitationRequest>,
+    ) -> Result<Response<SendInvitationResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse(
+            "SendInvitation",
+            &request,
+            body.options.as_ref(),
+            &self.keys,
+            &mut faults,
+        );
+        let tenant = parse_tenant(&body.tenant_id, &mut faults);
+        let user: UserId = faults.id("user_id", &body.user_id);
+        let messages = faults.messages("messages", &body.messages);
+        finish(faults)?;
+        let command = mutation
+            .clone()
+            .command(tenant, account_keys(tenant, user), move |world, changes| {
+                let act = mutation.act(world.now);
+                world.account(tenant, user)?.decide(changes, |account, changes| {
+                    account.invite(choose(&messages, account), &act, changes)?;
+                    Ok(SendInvitationResponse {
+                        invitation: newest(account, act.now),
+                    })
+                })
+            });
+        Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn get_invitation(
+        &self,
+        request: Request<GetInvitationRequest>,
+    ) -> Result<Response<GetInvitationResponse>, Status> {
+        let body = request.get_ref();
+        let mut faults = Faults::default();
+        let tenant = parse_tenant(&body.tenant_id, &mut faults);
+        let id: InvitationId = faults.id("invitation_id", &body.invitation_id);
+        finish(faults)?;
+        let found = self.store.invitation(tenant, id).await.map_err(Failure::from)?;
+        let found = found.ok_or_else(|| refused(&Refusal::InvitationNotFound(id.to_string())))?;
+        Ok(Response::new(GetInvitationResponse {
+            invitation: Some(convert::invitation(&found, self.now())),
+        }))
+    }
+
+    async fn list_invitations(
+        &self,
+        request: Request<ListInvitationsRequest>,
+    ) -> Result<Response<ListInvitationsResponse>, Status> {
+        let body = request.into_inner();
+        let mut faults = Faults::default();
+        let tenant = parse_tenant(&body.tenant_id, &mut faults);
+        let mut states = Vec::new();
+        for (index, state) in body.states.iter().enumerate() {
+            match convert::invitation_state_name(*state) {
+                Some(state) => states.push(state),
+                None => faults.add(format!("states[{index}]"), "is no state"),
+            }
+        }
+        if states.is_empty() {
+            states = vec![InvitationState::Queued, InvitationState::Sent];
+        }
+        let user: Option<UserId> = faults.optional_id("user_id", &body.user_id);
+        let sent_before = faults.instant("sent_before", body.sent_before);
+        let limit = faults.page_size("page_size", body.page_size);
+        let asked = ListInvitationsRequest {
+            page_size: 0,
+            page_token: String::new(),
+            ..body.clone()
+        };
+        let question = Question::new(&self.keys, "ListInvitations", &asked);
+        let after = question.after(&body.page_token, &mut faults);
+        finish(faults)?;
+        let now = self.now();
+        let query = InvitationQuery {
+            tenant,
+            states,
+            user,
+            sent_before,
+            after,
+            limit,
+            now,
+        };
+        let found = self.store.list_invitations(&query).await.map_err(Failure::from)?;
+        let next_page_token = question.next(&found, limit, |row| After {
+            key: instant_key(row.created_at),
+            id: row.id.0,
+        });
+        let invitations = found.iter().map(|row| convert::invitation(row, now)).collect();
+        Ok(Response::new(ListInvitationsResponse {
+            invitations,
+            next_page_token,
+        }))
+    }
+
+    async fn cancel_invitation(
+        &self,
+        request: Request<CancelInvitationRequest>,
+    ) -> Result<Response<CancelInvitationResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse(
+            "CancelInvitation",
+            &request,
+            body.options.as_ref(),
+            &self.keys,
+            &mut faults,
+        );
+        let tenant = parse_tenant(&body.tenant_id, &mut faults);
+        let id: InvitationId = faults.id("invitation_id", &body.invitation_id);
+        finish(faults)?;
+        let command = mutation
+            .clone()
+            .command(tenant, invitation_keys(tenant, id), move |world, changes| {
+                let act = mutation.act(world.now);
+                world
+                    .account_by_invitation(tenant, id)?
+                    .decide(changes, |account, changes| {
+                        account.cancel_invitation(id, &act, changes)?;
+                        Ok(CancelInvitationResponse {
+                            invitation: newest(account, act.now),
+                        })
+                    })
+            });
+        Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn resend_invitation(
+        &self,
+        request: Request<ResendInvitationRequest>,
+    ) -> Result<Response<ResendInvitationResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse(
+            "ResendInvitation",
+            &request,
+            body.options.as_ref(),
+            &self.keys,
+            &mut faults,
+        );
+        let tenant = parse_tenant(&body.tenant_id, &mut faults);
+        let id: InvitationId = faults.id("invitation_id", &body.invitation_id);
+        let messages = faults.messages("messages", &body.messages);
+        finish(faults)?;
+        let command = mutation
+            .clone()
+            .command(tenant, invitation_keys(tenant, id), move |world, changes| {
+                let act = mutation.act(world.now);
+                world
+                    .account_by_invitation(tenant, id)?
+                    .decide(changes, |account, changes| {
+                        account.resend(id, choose(&messages, account), &act, changes)?;
+                        Ok(ResendInvitationResponse {
+                            invitation: newest(account, act.now),
+                        })
+                    })
+            });
+        Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn preview_invitation(
+        &self,
+        request: Request<PreviewInvitationRequest>,
+    ) -> Result<Response<PreviewInvitationResponse>, Status> {
+        let body = request.get_ref();
+        let mut faults = Faults::default();
+        let tenant = parse_tenant(&body.tenant_id, &mut faults);
+        let language = faults.take("language", text::language(&body.language));
+        let first_name = faults.take("first_name", text::name(&body.first_name, text::MAX_NAME));
+        let messages = faults.messages("messages", &body.messages);
+        if !(0..=10).contains(&body.reminder_step) {
+            faults.add("reminder_step", "must be 0 for the invitation, or a step from 1 to 10");
+        }
+        finish(faults)?;
+        let tenant = self.tenant(tenant).await?;
+        let message = Message::choose(&messages, &language, &tenant.settings.default_language).cloned();
+        let content = TestContent {
+            language,
+            first_name,
+            message,
+        };
+        let rendered = render::sample(self, &tenant, &content, body.reminder_step, false);
+        Ok(Response::new(PreviewInvitationResponse {
+            subject: rendered.subject,
+            text: rendered.text,
+            html: rendered.html,
+            language: rendered.language,
+        }))
+    }
+
+    async fn send_test_invitation(
+        &self,
+        request: Request<SendTestInvitationRequest>,
+    ) -> Result<Response<SendTestInvitationResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse(
+            "SendTestInvitation",
+            &request,
+            body.options.as_ref(),
+            &self.keys,
+            &mut faults,
+        );
+        let tenant = parse_tenant(&body.tenant_id, &mut faults);
+        let email = faults.email("email", &body.email);
+        let language = faults.take("language", text::language(&body.language));
+        let first_name = faults.take("first_name", text::name(&body.first_name, text::MAX_NAME));
+        let messages = faults.messages("messages", &body.messages);
+        finish(faults)?;
+        let keys = Keys {
+            tenants: [tenant].into(),
+            emails: [(tenant, email.key().to_owned())].into(),
+            ..Keys::default()
+        };
+        let command = mutation.clone().command(tenant, keys, move |world, changes| {
+            let act = mutation.act(world.now);
+            let settings = world.tenant(tenant)?;
+            if world.is_suppressed(tenant, email.key()) {
+                return Err(Refusal::AddressSuppressed(email.as_str().to_owned()));
+            }
+            let message = Message::choose(&messages, &language, &settings.settings.default_language).cloned();
+            let content = TestContent {
+                language: language.clone(),
+                first_name: first_name.clone(),
+                message,
+            };
+            let test = Detached(test_delivery(tenant, &email, content, &act)).queue(&act, changes);
+            Ok(SendTestInvitationResponse {
+                delivery_id: test.0.id.to_string(),
+            })
+        });
+        Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn inspect_invitation(
+        &self,
+        request: Request<InspectInvitationRequest>,
+    ) -> Result<Response<InspectInvitationResponse>, Status> {
+        self.inspect_link(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn accept_invitation(
+        &self,
+        request: Request<AcceptInvitationRequest>,
+    ) -> Result<Response<AcceptInvitationResponse>, Status> {
+        self.accept_link(request).await.map(Response::new)
+    }
+
+    async fn request_fresh_invitation(
+        &self,
+        request: Request<RequestFreshInvitationRequest>,
+    ) -> Result<Response<RequestFreshInvitationResponse>, Status> {
+        self.refresh_link(request.into_inner()).await.map(Response::new)
+    }
+}
+
+/// What all addresses of a call have in common.
+struct Batch {
+    tenant: TenantId,
+    language: String,
+    labels: Vec<String>,
+    expires_at: Option<Timestamp>,
+    messages: Vec<Message>,
+}
+
+impl Batch {
+    fn invite(
+        &self,
+        email: &EmailAddress,
+        world: &mut World,
+        act: &Act,
+        changes: &mut Changeset,
+    ) -> Result<Invited, Refusal> {
+        if let Some(account) = world.account_by_email(self.tenant, email.key()) {
+            return account.decide(changes, |account, changes| {
+                account.invite(choose(&self.messages, account), act, changes)?;
+                if !self.labels.is_empty() {
+                    account.add_labels(&self.labels, act, changes)?;
+                }
+                if self.expires_at.is_some() {
+                    account.set_expiration(self.expires_at, act, changes)?;
+                }
+                Ok(invited(account, act.now, false))
+            });
+        }
+        if world.is_suppressed(self.tenant, email.key()) {
+            return Err(Refusal::AddressSuppressed(email.as_str().to_owned()));
+        }
+        let new = NewUser {
+            id: UserId::mint(act.now),
+            profile: Profile {
+                language: self.language.clone(),
+                labels: self.labels.clone(),
+                ..Profile::of(email.clone())
+            },
+            credential: None,
+            expires_at: self.expires_at,
+        };
+        let mut own = Changeset::default();
+        let mut account = Account::create(world.tenant(self.tenant)?, new, false, act, &mut own);
+        account.invite(choose(&self.messages, &account), act, &mut own)?;
+        changes.extend(own);
+        let invited = invited(&account, act.now, true);
+        world.insert(account);
+        Ok(invited)
+    }
+}
+
+/// One address of a text.
+struct Item {
+    text: String,
+    email: Result<EmailAddress, String>,
+}
+
+/// The addresses of a text (L4): duplicates fold into the first.
+fn addresses(text: &str, faults: &mut Faults) -> Vec<Item> {
+    if text.len() > 4 * MAX_TEXT || text.chars().count() > MAX_TEXT {
+        faults.add(
+            "addresses",
+            format!("has more than {MAX_TEXT} characters; split it over several calls"),
+        );
+        return Vec::new();
+    }
+    let mut seen = HashSet::new();
+    let mut items = Vec::new();
+    for piece in split_addresses(text) {
+        let email = EmailAddress::parse(piece).map_err(|fault| fault.to_string());
+        let key = email
+            .as_ref()
+            .map_or_else(|_| piece.to_owned(), |email| email.key().to_owned());
+        if seen.insert(key) {
+            items.push(Item {
+                text: piece.to_owned(),
+                email,
+            });
+        }
+    }
+    if items.is_empty() {
+        faults.add(
+            "addresses",
+            "has no address; separate addresses by comma, semicolon, white space or line break",
+        );
+    } else if items.len() > MAX_ADDRESSES {
+        faults.add(
+            "addresses",
+            format!(
+                "has {} addresses; give at most {MAX_ADDRESSES} in one call",
+                items.len()
+            ),
+        );
+        items.clear();
+    }
+    items
+}
+
+fn item_outcome(outcome: Result<Invited, Refusal>) -> invite_result::Outcome {
+    match outcome {
+        Ok(invited) => invite_result::Outcome::Invited(invited),
+        Err(refusal) => invite_result::Outcome::Refused(ItemRefusal {
+            reason: reason_name(classify(&refusal).1).to_owned(),
+            message: refusal.to_string(),
+        }),
+    }
+}
+
+fn invited(account: &Account, now: Timestamp, created: bool) -> Invited {
+    Invited {
+        user: Some(convert::user(&account.user, now)),
+        invitation: newest(account, now),
+        created,
+    }
+}
+
+fn newest(account: &Account, now: Timestamp) -> Option<usher_proto::identity::v1::Invitation> {
+    account
+        .invitation
+        .as_ref()
+        .map(|invitation| convert::invitation(invitation, now))
+}
+
+fn choose(messages: &[Message], account: &Account) -> Option<Message> {
+    let default = &account.tenant.settings.default_language;
+    Message::choose(messages, &account.user.profile.language, default).cloned()
+}
+
+fn invitation_keys(tenant: TenantId, id: InvitationId) -> Keys {
+    Keys {
+        invitations: [(tenant, id)].into(),
+        with_mail: true,
+        ..Keys::default()
+    }
+}
+
+fn test_delivery(tenant: TenantId, email: &EmailAddress, content: TestContent, act: &Act) -> Delivery {
+    Delivery {
+        tenant,
+        id: DeliveryId::mint(act.now),
+        user: None,
+        invitation: None,
+        kind: DeliveryKind::Test,
+        generation: 1,
+        reminder_step: 0,
+        email: email.clone(),
+        state: DeliveryState::Queued,
+        attempts: 0,
+        created_at: act.now,
+        due_at: act.now,
+        give_up_at: act.now + chrono::TimeDelta::days(1),
+        ended_at: None,
+        last_claim: None,
+        test: Some(content),
+    }
+}

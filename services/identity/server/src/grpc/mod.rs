@@ -1,0 +1,13 @@
+//! The gRPC services, a file each. A handler parses, gathering every fault; asks the engine or the store; and converts.
+//!
+//! To add an RPC: write it in the `.proto`, implement it in the service's file here (the smallest is `get_tenant`), give
+//! each new refusal a row in `status::classify`, and add its test to the end-to-end suite.
+
+mod access_service;
+mod delivery_service;
+pub(crate) mod event_service;
+mod invitation_service;
+mod link;
+mod tenant_service;
+mod user_service;
+mod work_service;

@@ -1,0 +1,184 @@
+//! Tenants and their settings.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use usher_core::ids::TenantId;
+use usher_core::ports::Keys;
+use usher_core::refusal::Refusal;
+use usher_core::tenant::{Settings, Tenant};
+use usher_core::text;
+use usher_proto::identity::v1::tenant_service_server::TenantService;
+use usher_proto::identity::v1::{
+    CreateTenantRequest, CreateTenantResponse, GetTenantRequest, GetTenantResponse, Tenant as ProtoTenant,
+    UpdateTenantRequest, UpdateTenantResponse,
+};
+
+use crate::app::App;
+use crate::call::{Mutation, finish};
+use crate::convert;
+use crate::parse::Faults;
+
+const PATHS: &[&str] = &[
+    "display_name",
+    "default_language",
+    "invitation_lifetime",
+    "reminder_ladder",
+    "no_reminders",
+    "seat_limit",
+    "sender_name",
+    "reply_to",
+];
+
+#[tonic::async_trait]
+impl TenantService for App {
+    async fn create_tenant(
+        &self,
+        request: Request<CreateTenantRequest>,
+    ) -> Result<Response<CreateTenantResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse("CreateTenant", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let given = body.tenant.clone().unwrap_or_default();
+        let wanted: Option<TenantId> = faults.optional_id("tenant.tenant_id", &given.tenant_id);
+        let mut settings = Settings::new("");
+        set(&mut settings, &given, "display_name", &mut faults);
+        for path in &PATHS[1..] {
+            if is_given(&given, path) {
+                set(&mut settings, &given, path, &mut faults);
+            }
+        }
+        faults.extend(settings.violations());
+        finish(faults)?;
+        // A repeat without an id of its own must find the same tenant: the id then comes from the request id.
+        let id = wanted.unwrap_or_else(|| TenantId::mint(self.now()));
+        let scope = wanted.unwrap_or(TenantId(uuid::Uuid::nil()));
+        let keys = Keys {
+            tenants: [id].into(),
+            lock_tenants: true,
+            ..Keys::default()
+        };
+        let command = mutation.command(scope, keys, move |world, changes| {
+            if world.loaded.tenants.contains_key(&id) {
+                return Err(Refusal::TenantExists(id.to_string()));
+            }
+            let tenant = Arc::new(Tenant {
+                id,
+                version: 1,
+                settings: settings.clone(),
+                created_at: world.now,
+            });
+            world.loaded.tenants.insert(id, Arc::clone(&tenant));
+            changes.created_tenants.insert(id);
+            changes.tenants.insert(id, Arc::clone(&tenant));
+            Ok(CreateTenantResponse {
+                tenant: Some(convert::tenant(&tenant)),
+            })
+        });
+        Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn get_tenant(&self, request: Request<GetTenantRequest>) -> Result<Response<GetTenantResponse>, Status> {
+        let mut faults = Faults::default();
+        let id: TenantId = faults.id("tenant_id", &request.get_ref().tenant_id);
+        finish(faults)?;
+        let tenant = self.tenant(id).await?;
+        Ok(Response::new(GetTenantResponse {
+            tenant: Some(convert::tenant(&tenant)),
+        }))
+    }
+
+    async fn update_tenant(
+        &self,
+        request: Request<UpdateTenantRequest>,
+    ) -> Result<Response<UpdateTenantResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse("UpdateTenant", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let given = body.tenant.clone().unwrap_or_default();
+        let id: TenantId = faults.id("tenant.tenant_id", &given.tenant_id);
+        let paths = faults.mask("update_mask", body.update_mask.as_ref(), PATHS);
+        // Parsed here once, so that faults are told before anything is loaded.
+        let mut probe = Settings::new("probe");
+        for path in &paths {
+            set(&mut probe, &given, path, &mut faults);
+        }
+        faults.extend(probe.violations());
+        finish(faults)?;
+        let keys = Keys {
+            tenants: [id].into(),
+            lock_tenants: true,
+            ..Keys::default()
+        };
+        let command = mutation.command(id, keys, move |world, changes| {
+            let tenant = world.tenant(id)?;
+            let mut settings = tenant.settings.clone();
+            for path in &paths {
+                set(&mut settings, &given, path, &mut Faults::default());
+            }
+            if settings == tenant.settings {
+                return Ok(UpdateTenantResponse {
+                    tenant: Some(convert::tenant(&tenant)),
+                });
+            }
+            let tenant = Arc::new(Tenant {
+                version: tenant.version + 1,
+                settings,
+                ..(*tenant).clone()
+            });
+            world.loaded.tenants.insert(id, Arc::clone(&tenant));
+            changes.tenants.insert(id, Arc::clone(&tenant));
+            Ok(UpdateTenantResponse {
+                tenant: Some(convert::tenant(&tenant)),
+            })
+        });
+        Ok(Response::new(self.engine.run(command).await?))
+    }
+}
+
+fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
+    match path {
+        "default_language" => !tenant.default_language.is_empty(),
+        "invitation_lifetime" => tenant.invitation_lifetime.is_some(),
+        "reminder_ladder" => !tenant.reminder_ladder.is_empty() && !tenant.no_reminders,
+        "no_reminders" => tenant.no_reminders,
+        "seat_limit" => tenant.seat_limit != 0,
+        "sender_name" => !tenant.sender_name.is_empty(),
+        "reply_to" => !tenant.reply_to.is_empty(),
+        _ => true,
+    }
+}
+
+fn set(settings: &mut Settings, given: &ProtoTenant, path: &str, faults: &mut Faults) {
+    match path {
+        "display_name" => {
+            settings.display_name = faults.take("tenant.display_name", text::name(&given.display_name, 200));
+            if given.display_name.trim().is_empty() {
+                faults.add("tenant.display_name", "is required: the name that people see in mails");
+            }
+        }
+        "default_language" => {
+            let language = faults.take("tenant.default_language", text::language(&given.default_language));
+            settings.default_language = if language.is_empty() { "en".into() } else { language };
+        }
+        "invitation_lifetime" => {
+            let default = Settings::new("").invitation_lifetime_seconds;
+            settings.invitation_lifetime_seconds =
+                given.invitation_lifetime.map_or(default, |lifetime| lifetime.seconds);
+        }
+        "reminder_ladder" => {
+            settings.reminder_ladder_seconds = given.reminder_ladder.iter().map(|step| step.seconds).collect();
+        }
+        "no_reminders" if given.no_reminders => settings.reminder_ladder_seconds.clear(),
+        "seat_limit" => settings.seat_limit = given.seat_limit,
+        "sender_name" => settings.sender_name = faults.take("tenant.sender_name", text::name(&given.sender_name, 100)),
+        "reply_to" => {
+            settings.reply_to = if given.reply_to.is_empty() {
+                String::new()
+            } else {
+                faults.email("tenant.reply_to", &given.reply_to).as_str().to_owned()
+            };
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,517 @@
+//! Accounts and their status.
+
+use std::collections::HashSet;
+
+use tonic::{Request, Response, Status};
+use usher_core::account::{Account, Effect, NewUser, NextAction, NextStep, ProfileUpdate};
+use usher_core::change::{Act, Changeset};
+use usher_core::ids::{TenantId, UserId};
+use usher_core::ports::{After, Keys, UserOrder, UserQuery};
+use usher_core::refusal::Refusal;
+use usher_core::text;
+use usher_core::user::{Credential, Profile, User};
+use usher_proto::identity::v1::user_service_server::UserService;
+use usher_proto::identity::v1::{
+    BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, DeactivateUserRequest,
+    DeactivateUserResponse, ExplainUserRequest, ExplainUserResponse, GetUserRequest, GetUserResponse, InitialState,
+    ListUsersRequest, ListUsersResponse, LookupUserRequest, LookupUserResponse, NextStep as ProtoNextStep,
+    ReactivateUserRequest, ReactivateUserResponse, SetUserExpirationRequest, SetUserExpirationResponse,
+    UpdateUserRequest, UpdateUserResponse, User as ProtoUser, lookup_user_request,
+};
+
+use crate::app::App;
+use crate::call::{Mutation, account_keys, finish};
+use crate::convert;
+use crate::operations::engine::Failure;
+use crate::operations::world::World;
+use crate::page::{Question, instant_key};
+use crate::parse::{Faults, check_ahead};
+use crate::status::refused;
+
+const PATHS: &[&str] = &["email", "external_id", "first_name", "last_name", "language", "labels"];
+const HISTORY: u32 = 100;
+
+#[tonic::async_trait]
+impl UserService for App {
+    async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse("CreateUser", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let given = body.user.clone().unwrap_or_default();
+        let tenant: TenantId = faults.id("tenant_id", &body.tenant_id);
+        let wanted: Option<UserId> = faults.optional_id("user.user_id", &given.user_id);
+        let profile = profile(&given, &mut faults);
+        let expires_at = faults.expiration("user.expire_time", given.expire_time, self.now());
+        let initial = InitialState::try_from(body.initial_state).unwrap_or_else(|_| {
+            faults.add("initial_state", "is unknown");
+            InitialState::Unspecified
+        });
+        let with_password = initial == InitialState::ActiveWithPassword;
+        if with_password {
+            faults.password("password", &body.password);
+        } else if !body.password.is_empty() {
+            faults.add("password", "is given, but initial_state is not ACTIVE_WITH_PASSWORD");
+        }
+        finish(faults)?;
+        let credential = match initial {
+            InitialState::Unspecified | InitialState::Pending => None,
+            InitialState::ActiveWithPassword => {
+                Some(Credential::Password(self.passwords.hash(body.password.clone()).await?))
+            }
+            InitialState::ActiveWithGeneratedPassword => Some(Credential::OneTime { generation: 1 }),
+        };
+        let id = wanted.unwrap_or_else(|| UserId::mint(self.now()));
+        let key = profile.email.key().to_owned();
+        let mut keys = Keys {
+            tenants: [tenant].into(),
+            emails: [(tenant, key.clone())].into(),
+            ..Keys::default()
+        };
+        keys.external_ids.extend(
+            profile
+                .external_id
+                .iter()
+                .map(|external_id| (tenant, external_id.clone())),
+        );
+        if wanted.is_some() {
+            keys.users.insert((tenant, id));
+        }
+        let command = mutation.clone().command(tenant, keys, move |world, changes| {
+            let settings = world.tenant(tenant)?;
+            check_ahead("user.expire_time", expires_at, world.now)?;
+            check_free(world, tenant, &profile)?;
+            if world.loaded.accounts.contains_key(&(tenant, id)) {
+                return Err(Refusal::UserIdTaken(id.to_string()));
+            }
+            let new = NewUser {
+                id,
+                profile: profile.clone(),
+                credential: credential.clone(),
+                expires_at,
+            };
+            let suppressed = world.is_suppressed(tenant, &key);
+            let account = Account::create(settings, new, suppressed, &mutation.act(world.now), changes);
+            let user = convert::user(&account.user, world.now);
+            world.insert(account);
+            Ok(CreateUserResponse { user: Some(user) })
+        });
+        Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
+        let body = request.get_ref();
+        let (tenant, user) = ids(&body.tenant_id, &body.user_id)?;
+        let found = self.reader.user(tenant, user).await.map_err(Failure::from)?;
+        let found = found.ok_or_else(|| not_found(&user))?;
+        Ok(Response::new(GetUserResponse {
+            user: Some(convert::user(&found, self.now())),
+        }))
+    }
+
+    async fn batch_get_users(
+        &self,
+        request: Request<BatchGetUsersRequest>,
+    ) -> Result<Response<BatchGetUsersResponse>, Status> {
+        let body = request.get_ref();
+        let mut faults = Faults::default();
+        let tenant: TenantId = faults.id("tenant_id", &body.tenant_id);
+        let wanted: Vec<UserId> = faults.ids("user_ids", &body.user_ids);
+        finish(faults)?;
+        let keys: Vec<_> = wanted.iter().map(|user| (tenant, *user)).collect();
+        let found = self.store.users(&keys).await.map_err(Failure::from)?;
+        let now = self.now();
+        let by_id: std::collections::HashMap<UserId, &User> = found.iter().map(|user| (user.id, user)).collect();
+        let users = wanted
+            .iter()
+            .filter_map(|id| by_id.get(id))
+            .map(|user| convert::user(user, now))
+            .collect();
+        let mut told = HashSet::new();
+        let missing = wanted.iter().filter(|id| !by_id.contains_key(id) && told.insert(**id));
+        let missing_user_ids = missing.map(ToString::to_string).collect();
+        Ok(Response::new(BatchGetUsersResponse {
+            users,
+            missing_user_ids,
+        }))
+    }
+
+    async fn lookup_user(&self, request: Request<LookupUserRequest>) -> Result<Response<LookupUserResponse>, Status> {
+        let body = request.get_ref();
+        let mut faults = Faults::default();
+        let tenant: TenantId = faults.id("tenant_id", &body.tenant_id);
+        let found = match &body.key {
+            Some(lookup_user_request::Key::Email(email)) => {
+                let email = faults.email("email", email);
+                finish(faults)?;
+                self.store.user_by_email(tenant, email.key()).await
+            }
+            Some(lookup_user_request::Key::ExternalId(external_id)) => {
+                let external_id = faults.external_id("external_id", external_id);
+                if external_id.is_none() {
+                    faults.add("external_id", "is empty");
+                }
+                finish(faults)?;
+                self.store
+                    .user_by_external_id(tenant, &external_id.unwrap_or_default())
+                    .await
+            }
+            None => {
+                faults.add("key", "is required: email or external_id");
+                return Err(finish(faults).err().unwrap_or_else(|| Status::invalid_argument("key")));
+            }
+        };
+        let found = found
+            .map_err(Failure::from)?
+            .ok_or_else(|| refused(&Refusal::UserNotFound("with this key".into())))?;
+        Ok(Response::new(LookupUserResponse {
+            user: Some(convert::user(&found, self.now())),
+        }))
+    }
+
+    async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        let body = request.into_inner();
+        let mut faults = Faults::default();
+        let tenant: TenantId = faults.id("tenant_id", &body.tenant_id);
+        let filter = body.filter.clone().unwrap_or_default();
+        let mut statuses = Vec::new();
+        for (index, status) in filter.statuses.iter().enumerate() {
+            match convert::status_name(*status) {
+                Some(status) => statuses.push(status),
+                None => faults.add(format!("filter.statuses[{index}]"), "is no status"),
+            }
+        }
+        let labels = faults.labels("filter.labels", &filter.labels);
+        let mut languages = Vec::new();
+        for (index, language) in filter.languages.iter().enumerate() {
+            languages.push(faults.take(&format!("filter.languages[{index}]"), text::language(language)));
+        }
+        let text = text::fold(&faults.take("filter.text", text::line(&filter.text, 200)));
+        let (column, descending) = match body.order_by.trim().split_once(' ') {
+            Some((column, direction)) => (column, direction.trim().eq_ignore_ascii_case("desc")),
+            None => (body.order_by.trim(), false),
+        };
+        let known = body.order_by.split_whitespace().count() <= if descending { 2 } else { 1 };
+        let order = match column {
+            "" | "create_time" if known => UserOrder::Created,
+            "name" if known => UserOrder::Name,
+            "email" if known => UserOrder::Email,
+            _ => {
+                faults.add(
+                    "order_by",
+                    "is unknown; use name, email or create_time, with \" desc\" for the reverse",
+                );
+                UserOrder::Created
+            }
+        };
+        let limit = faults.page_size("page_size", body.page_size);
+        let asked = ListUsersRequest {
+            page_size: 0,
+            page_token: String::new(),
+            ..body.clone()
+        };
+        let question = Question::new(&self.keys, "ListUsers", &asked);
+        let after = question.after(&body.page_token, &mut faults);
+        finish(faults)?;
+        let now = self.now();
+        let query = UserQuery {
+            tenant,
+            statuses,
+            labels,
+            languages,
+            text,
+            order,
+            descending,
+            after,
+            limit,
+            now,
+        };
+        let users = self.store.list_users(&query).await.map_err(Failure::from)?;
+        let next_page_token = question.next(&users, limit, |user| After {
+            key: sort_key(user, order),
+            id: user.id.0,
+        });
+        let users = users.iter().map(|user| convert::user(user, now)).collect();
+        Ok(Response::new(ListUsersResponse { users, next_page_token }))
+    }
+
+    async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse("UpdateUser", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let given = body.user.clone().unwrap_or_default();
+        let tenant: TenantId = faults.id("user.tenant_id", &given.tenant_id);
+        let id: UserId = faults.id("user.user_id", &given.user_id);
+        let paths = faults.mask("update_mask", body.update_mask.as_ref(), PATHS);
+        let update = update(&given, &paths, &mut faults);
+        let expected = body.expected_version;
+        finish(faults)?;
+        let mut keys = account_keys(tenant, id);
+        keys.emails
+            .extend(update.email.iter().map(|email| (tenant, email.key().to_owned())));
+        keys.external_ids.extend(
+            update
+                .external_id
+                .iter()
+                .flatten()
+                .map(|external_id| (tenant, external_id.clone())),
+        );
+        let command = mutation.clone().command(tenant, keys, move |world, changes| {
+            let act = mutation.act(world.now);
+            world.account(tenant, id)?.check_version(expected)?;
+            check_moved(world, tenant, id, &update)?;
+            let user = world.account(tenant, id)?.decide(changes, |account, changes| {
+                account.update(update.clone(), &act, changes)?;
+                Ok(convert::user(&account.user, act.now))
+            })?;
+            Ok(UpdateUserResponse { user: Some(user) })
+        });
+        Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn deactivate_user(
+        &self,
+        request: Request<DeactivateUserRequest>,
+    ) -> Result<Response<DeactivateUserResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse(
+            "DeactivateUser",
+            &request,
+            body.options.as_ref(),
+            &self.keys,
+            &mut faults,
+        );
+        let target = Target::parse(&body.tenant_id, &body.user_id, body.expected_version, &mut faults);
+        finish(faults)?;
+        let user = self
+            .change(mutation, target, Account::deactivate, |user| DeactivateUserResponse {
+                user,
+            })
+            .await?;
+        Ok(Response::new(user))
+    }
+
+    async fn reactivate_user(
+        &self,
+        request: Request<ReactivateUserRequest>,
+    ) -> Result<Response<ReactivateUserResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse(
+            "ReactivateUser",
+            &request,
+            body.options.as_ref(),
+            &self.keys,
+            &mut faults,
+        );
+        let target = Target::parse(&body.tenant_id, &body.user_id, body.expected_version, &mut faults);
+        finish(faults)?;
+        let user = self
+            .change(mutation, target, Account::reactivate, |user| ReactivateUserResponse {
+                user,
+            })
+            .await?;
+        Ok(Response::new(user))
+    }
+
+    async fn set_user_expiration(
+        &self,
+        request: Request<SetUserExpirationRequest>,
+    ) -> Result<Response<SetUserExpirationResponse>, Status> {
+        let mut faults = Faults::default();
+        let body = request.get_ref();
+        let mutation = Mutation::parse(
+            "SetUserExpiration",
+            &request,
+            body.options.as_ref(),
+            &self.keys,
+            &mut faults,
+        );
+        let target = Target::parse(&body.tenant_id, &body.user_id, body.expected_version, &mut faults);
+        let at = faults.expiration("expire_time", body.expire_time, self.now());
+        finish(faults)?;
+        let set = move |account: &mut Account, act: &Act, changes: &mut Changeset| {
+            check_ahead("expire_time", at, act.now)?;
+            account.set_expiration(at, act, changes)
+        };
+        let user = self
+            .change(mutation, target, set, |user| SetUserExpirationResponse { user })
+            .await?;
+        Ok(Response::new(user))
+    }
+
+    async fn explain_user(
+        &self,
+        request: Request<ExplainUserRequest>,
+    ) -> Result<Response<ExplainUserResponse>, Status> {
+        let body = request.get_ref();
+        let (tenant, user) = ids(&body.tenant_id, &body.user_id)?;
+        let account = self.store.account(tenant, user).await.map_err(Failure::from)?;
+        let account = account.ok_or_else(|| not_found(&user))?;
+        let history = self.store.history(tenant, user, HISTORY).await.map_err(Failure::from)?;
+        let now = self.now();
+        Ok(Response::new(ExplainUserResponse {
+            user: Some(convert::user(&account.user, now)),
+            summary: account.summary(now),
+            history: history.iter().map(convert::history_entry).collect(),
+            next_steps: account.next_steps(now).iter().map(next_step).collect(),
+        }))
+    }
+}
+
+/// Which account a change is about, and at which version (B2).
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    tenant: TenantId,
+    user: UserId,
+    expected_version: i64,
+}
+
+impl Target {
+    fn parse(tenant: &str, user: &str, expected_version: i64, faults: &mut Faults) -> Self {
+        Self {
+            tenant: faults.id("tenant_id", tenant),
+            user: faults.id("user_id", user),
+            expected_version,
+        }
+    }
+}
+
+impl App {
+    /// Changes the standing of one account.
+    async fn change<T: crate::operations::engine::Answer>(
+        &self,
+        mutation: Mutation,
+        target: Target,
+        change: impl Fn(&mut Account, &Act, &mut Changeset) -> Result<Effect, Refusal> + Send + Sync + 'static,
+        answer: impl Fn(Option<ProtoUser>) -> T + Send + Sync + 'static,
+    ) -> Result<T, Status> {
+        let Target {
+            tenant,
+            user,
+            expected_version,
+        } = target;
+        let command = mutation
+            .clone()
+            .command(tenant, account_keys(tenant, user), move |world, changes| {
+                let act = mutation.act(world.now);
+                world.account(tenant, user)?.decide(changes, |account, changes| {
+                    account.check_version(expected_version)?;
+                    change(account, &act, changes)?;
+                    Ok(answer(Some(convert::user(&account.user, act.now))))
+                })
+            });
+        Ok(self.engine.run(command).await?)
+    }
+}
+
+fn ids(tenant: &str, user: &str) -> Result<(TenantId, UserId), Status> {
+    let mut faults = Faults::default();
+    let parsed = (faults.id("tenant_id", tenant), faults.id("user_id", user));
+    finish(faults)?;
+    Ok(parsed)
+}
+
+fn not_found(user: &UserId) -> Status {
+    refused(&Refusal::UserNotFound(user.to_string()))
+}
+
+fn profile(given: &ProtoUser, faults: &mut Faults) -> Profile {
+    Profile {
+        email: faults.email("user.email", &given.email),
+        external_id: faults.external_id("user.external_id", &given.external_id),
+        first_name: faults.take("user.first_name", text::name(&given.first_name, text::MAX_NAME)),
+        last_name: faults.take("user.last_name", text::name(&given.last_name, text::MAX_NAME)),
+        language: faults.take("user.language", text::language(&given.language)),
+        labels: faults.labels("user.labels", &given.labels),
+    }
+}
+
+fn update(given: &ProtoUser, paths: &[String], faults: &mut Faults) -> ProfileUpdate {
+    let mut update = ProfileUpdate::default();
+    for path in paths {
+        match path.as_str() {
+            "email" => update.email = Some(faults.email("user.email", &given.email)),
+            "external_id" => update.external_id = Some(faults.external_id("user.external_id", &given.external_id)),
+            "first_name" => {
+                update.first_name = Some(faults.take("user.first_name", text::name(&given.first_name, text::MAX_NAME)));
+            }
+            "last_name" => {
+                update.last_name = Some(faults.take("user.last_name", text::name(&given.last_name, text::MAX_NAME)));
+            }
+            "language" => update.language = Some(faults.take("user.language", text::language(&given.language))),
+            "labels" => update.labels = Some(faults.labels("user.labels", &given.labels)),
+            _ => {}
+        }
+    }
+    update
+}
+
+/// Refuses an address or an external id that another account has.
+fn check_free(world: &mut World, tenant: TenantId, profile: &Profile) -> Result<(), Refusal> {
+    let now = world.now;
+    if let Some(other) = world.account_by_email(tenant, profile.email.key()) {
+        let address = profile.email.as_str().to_owned();
+        let active = other.user.effective_status(now) == usher_core::status::Status::ACTIVE;
+        return Err(if active {
+            Refusal::UserAlreadyActive(address)
+        } else {
+            Refusal::EmailTaken(address)
+        });
+    }
+    match &profile.external_id {
+        Some(id) if world.loaded.external_ids.contains_key(&(tenant, id.clone())) => {
+            Err(Refusal::ExternalIdTaken(id.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_moved(world: &mut World, tenant: TenantId, user: UserId, update: &ProfileUpdate) -> Result<(), Refusal> {
+    if let Some(email) = &update.email
+        && world
+            .account_by_email(tenant, email.key())
+            .is_some_and(|other| other.user.id != user)
+    {
+        return Err(Refusal::EmailTaken(email.as_str().to_owned()));
+    }
+    if let Some(Some(external_id)) = &update.external_id {
+        let owner = world.loaded.external_ids.get(&(tenant, external_id.clone()));
+        if owner.is_some_and(|owner| *owner != user) {
+            return Err(Refusal::ExternalIdTaken(external_id.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn sort_key(user: &User, order: UserOrder) -> String {
+    match order {
+        UserOrder::Name => usher_core::user::name_key(&user.profile),
+        UserOrder::Email => user.profile.email.key().to_owned(),
+        UserOrder::Created => instant_key(user.created_at),
+    }
+}
+
+fn next_step(step: &NextStep) -> ProtoNextStep {
+    let (action, description) = match step.action {
+        NextAction::SendInvitation => ("send_invitation", "The invitation is sent.".to_owned()),
+        NextAction::SendReminder => (
+            "send_reminder",
+            format!("Reminder {} is sent, unless they accept before.", step.reminder_step),
+        ),
+        NextAction::SendAccountCreated => (
+            "send_account_created",
+            "The notification about the account is sent.".to_owned(),
+        ),
+        NextAction::LapseInvitation => (
+            "lapse_invitation",
+            "The invitation's link dies, unless they accept before.".to_owned(),
+        ),
+        NextAction::Expire => ("expire", "The account expires and access ends.".to_owned()),
+    };
+    ProtoNextStep {
+        time: Some(convert::time(step.at)),
+        action: action.into(),
+        description,
+    }
+}

@@ -1,0 +1,7 @@
+//! What callers ask for, between the wire and the rules: gathered writes, gathered reads, access from memory, passwords.
+
+pub mod access;
+pub mod engine;
+pub mod gather;
+pub mod passwords;
+pub mod world;

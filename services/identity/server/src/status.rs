@@ -1,0 +1,132 @@
+//! Errors as callers see them: one exhaustive match from refusals to gRPC codes, with google.rpc details. What is internal
+//! is logged and not told.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use usher_core::ports::StoreError;
+use usher_core::refusal::Refusal;
+use usher_proto::identity::v1::ErrorReason;
+
+use crate::operations::engine::Failure;
+
+/// The domain of `ErrorInfo`.
+pub const DOMAIN: &str = "usher";
+
+/// A reason as it stands in `ErrorInfo`: without the prefix.
+pub fn reason_name(reason: ErrorReason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
+/// The code and reason of a refusal.
+pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
+    match refusal {
+        Refusal::InvalidFields(_) => (Code::InvalidArgument, ErrorReason::InvalidFields),
+        Refusal::TenantNotFound(_) => (Code::NotFound, ErrorReason::TenantNotFound),
+        Refusal::TenantExists(_) => (Code::AlreadyExists, ErrorReason::TenantExists),
+        Refusal::UserNotFound(_) => (Code::NotFound, ErrorReason::UserNotFound),
+        Refusal::InvitationNotFound(_) => (Code::NotFound, ErrorReason::InvitationNotFound),
+        Refusal::DeliveryNotFound(_) => (Code::NotFound, ErrorReason::DeliveryNotFound),
+        Refusal::SuppressionNotFound(_) => (Code::NotFound, ErrorReason::SuppressionNotFound),
+        Refusal::UserAlreadyActive(_) => (Code::AlreadyExists, ErrorReason::UserAlreadyActive),
+        Refusal::EmailTaken(_) => (Code::AlreadyExists, ErrorReason::EmailTaken),
+        Refusal::ExternalIdTaken(_) => (Code::AlreadyExists, ErrorReason::ExternalIdTaken),
+        Refusal::UserIdTaken(_) => (Code::AlreadyExists, ErrorReason::UserIdTaken),
+        Refusal::UserExpired(_) => (Code::FailedPrecondition, ErrorReason::UserExpired),
+        Refusal::UserDeactivated(_) => (Code::FailedPrecondition, ErrorReason::UserDeactivated),
+        Refusal::UserErased(_) => (Code::FailedPrecondition, ErrorReason::UserErased),
+        Refusal::OwnStatus => (Code::FailedPrecondition, ErrorReason::OwnStatus),
+        Refusal::AddressSuppressed(_) => (Code::FailedPrecondition, ErrorReason::AddressSuppressed),
+        Refusal::VersionMismatch { .. } => (Code::Aborted, ErrorReason::VersionMismatch),
+        Refusal::RequestIdReused => (Code::InvalidArgument, ErrorReason::RequestIdReused),
+        Refusal::InvitationNotUsable => (Code::FailedPrecondition, ErrorReason::InvitationNotUsable),
+        Refusal::InvitationClosed => (Code::FailedPrecondition, ErrorReason::InvitationClosed),
+        Refusal::WrongCredentials => (Code::Unauthenticated, ErrorReason::WrongCredentials),
+        Refusal::AccountDeactivated => (Code::PermissionDenied, ErrorReason::AccountDeactivated),
+        Refusal::AccountExpired => (Code::PermissionDenied, ErrorReason::AccountExpired),
+        Refusal::ClaimLost => (Code::FailedPrecondition, ErrorReason::ClaimLost),
+        Refusal::DeliveryNotUncertain(_) => (Code::FailedPrecondition, ErrorReason::DeliveryNotUncertain),
+        Refusal::CursorTooOld => (Code::OutOfRange, ErrorReason::CursorTooOld),
+        Refusal::Overloaded => (Code::ResourceExhausted, ErrorReason::Overloaded),
+    }
+}
+
+/// A refusal as a status.
+pub fn refused(refusal: &Refusal) -> Status {
+    let (code, reason) = classify(refusal);
+    let mut details = ErrorDetails::with_error_info(reason_name(reason), DOMAIN, HashMap::new());
+    match refusal {
+        Refusal::InvalidFields(violations) => {
+            for violation in violations {
+                details.add_bad_request_violation(&violation.field, &violation.description);
+            }
+        }
+        Refusal::RequestIdReused => {
+            details.add_bad_request_violation("options.request_id", refusal.to_string());
+        }
+        Refusal::Overloaded => {
+            details.set_retry_info(Some(Duration::from_secs(1)));
+        }
+        _ if code == Code::FailedPrecondition => {
+            details.add_precondition_failure_violation(reason_name(reason), "", refusal.to_string());
+        }
+        _ => {}
+    }
+    Status::with_error_details(code, refusal.to_string(), details)
+}
+
+/// A failure as a status.
+pub fn failed(failure: Failure) -> Status {
+    match failure {
+        Failure::Refused(refusal) => refused(&refusal),
+        Failure::Store(StoreError::Unavailable(cause)) => {
+            tracing::warn!(cause, "the database does not answer");
+            let mut details =
+                ErrorDetails::with_error_info(reason_name(ErrorReason::StoreUnavailable), DOMAIN, HashMap::new());
+            details.set_retry_info(Some(Duration::from_secs(1)));
+            Status::with_error_details(
+                Code::Unavailable,
+                "the database does not answer; try again in a moment",
+                details,
+            )
+        }
+        Failure::Store(StoreError::Conflict(cause)) => {
+            let mut details =
+                ErrorDetails::with_error_info(reason_name(ErrorReason::StoreUnavailable), DOMAIN, HashMap::new());
+            details.set_retry_info(Some(Duration::from_millis(200)));
+            tracing::warn!(cause, "a transaction met others again and again");
+            Status::with_error_details(
+                Code::Unavailable,
+                "many changes to the same account at once; try again",
+                details,
+            )
+        }
+        Failure::Late => Status::deadline_exceeded(Failure::Late.to_string()),
+        Failure::Store(StoreError::Internal(cause)) | Failure::Internal(cause) => {
+            tracing::error!(cause, "internal fault");
+            let details = ErrorDetails::with_error_info(reason_name(ErrorReason::Internal), DOMAIN, HashMap::new());
+            Status::with_error_details(
+                Code::Internal,
+                "internal fault; it was logged with the id of this trace",
+                details,
+            )
+        }
+    }
+}
+
+/// The service waits for its database for the first time.
+pub fn starting() -> Status {
+    let mut details = ErrorDetails::with_error_info(reason_name(ErrorReason::StoreUnavailable), DOMAIN, HashMap::new());
+    details.set_retry_info(Some(Duration::from_secs(1)));
+    let text = "the service is starting and waits for the database; try again in a moment";
+    Status::with_error_details(Code::Unavailable, text, details)
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        failed(failure)
+    }
+}

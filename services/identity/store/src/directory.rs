@@ -1,0 +1,141 @@
+//! Reads outside of transactions, but for lists, which are in `list`.
+
+use async_trait::async_trait;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use usher_core::account::Account;
+use usher_core::event::Event;
+use usher_core::ids::{InvitationId, TenantId, UserId};
+use usher_core::invitation::Invitation;
+use usher_core::ports::{
+    After, DeliveryQuery, DeliveryRecord, Directory, InvitationQuery, Keys, StoreError, Suppression, UserQuery,
+};
+use usher_core::tenant::Tenant;
+use usher_core::user::User;
+
+use crate::entity::{history, invitation, outbox, tenant, user};
+use crate::error::store_error;
+use crate::load::{Locking, load};
+use crate::sql::{Sql, columns_of};
+use crate::{SeaStore, list};
+
+/// Keys of one statement: twice as many values are bound on SQLite, whose limit is 32,766.
+const CHUNK: usize = 10_000;
+
+#[async_trait]
+impl Directory for SeaStore {
+    async fn tenant(&self, tenant: TenantId) -> Result<Option<Tenant>, StoreError> {
+        let row = tenant::Entity::find_by_id(tenant.0).one(&self.reader).await;
+        row.map_err(store_error)?.map(Tenant::try_from).transpose()
+    }
+
+    #[tracing::instrument(name = "db.users", skip_all, fields(count = ids.len()), err(level = "debug"))]
+    async fn users(&self, ids: &[(TenantId, UserId)]) -> Result<Vec<User>, StoreError> {
+        let mut users = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(CHUNK) {
+            let columns = columns_of::<user::Entity>("u");
+            let mut sql = Sql::new(
+                self.backend,
+                format!("SELECT {columns} FROM users u WHERE (u.tenant_id, u.user_id) IN ("),
+            );
+            sql.set(chunk.iter().map(|(tenant, user)| [tenant.0.into(), user.0.into()]))
+                .push(")");
+            let rows = user::Entity::find()
+                .from_raw_sql(sql.into_statement())
+                .all(&self.reader)
+                .await;
+            for row in rows.map_err(store_error)? {
+                users.push(row.try_into()?);
+            }
+        }
+        Ok(users)
+    }
+
+    async fn user_by_email(&self, tenant: TenantId, key: &str) -> Result<Option<User>, StoreError> {
+        let row = user::Entity::find()
+            .filter(user::Column::TenantId.eq(tenant.0))
+            .filter(user::Column::EmailKey.eq(key))
+            .filter(list::not_erased())
+            .one(&self.reader)
+            .await;
+        row.map_err(store_error)?.map(User::try_from).transpose()
+    }
+
+    async fn user_by_external_id(&self, tenant: TenantId, id: &str) -> Result<Option<User>, StoreError> {
+        let row = user::Entity::find()
+            .filter(user::Column::TenantId.eq(tenant.0))
+            .filter(user::Column::ExternalId.eq(id))
+            .one(&self.reader)
+            .await;
+        row.map_err(store_error)?.map(User::try_from).transpose()
+    }
+
+    #[tracing::instrument(name = "db.list_users", skip_all, err(level = "debug"))]
+    async fn list_users(&self, query: &UserQuery) -> Result<Vec<User>, StoreError> {
+        let rows = list::users(self.backend, query)?.all(&self.reader).await;
+        rows.map_err(store_error)?.into_iter().map(User::try_from).collect()
+    }
+
+    async fn account(&self, tenant: TenantId, user: UserId) -> Result<Option<Account>, StoreError> {
+        let keys = Keys {
+            users: [(tenant, user)].into(),
+            with_mail: true,
+            ..Keys::default()
+        };
+        let mut loaded = load(&self.reader, &keys, Locking::None).await?;
+        Ok(loaded.accounts.remove(&(tenant, user)))
+    }
+
+    async fn invitation(&self, tenant: TenantId, id: InvitationId) -> Result<Option<Invitation>, StoreError> {
+        let row = invitation::Entity::find_by_id((tenant.0, id.0)).one(&self.reader).await;
+        row.map_err(store_error)?.map(Invitation::try_from).transpose()
+    }
+
+    #[tracing::instrument(name = "db.list_invitations", skip_all, err(level = "debug"))]
+    async fn list_invitations(&self, query: &InvitationQuery) -> Result<Vec<Invitation>, StoreError> {
+        let rows = list::invitations(query)?.all(&self.reader).await;
+        rows.map_err(store_error)?
+            .into_iter()
+            .map(Invitation::try_from)
+            .collect()
+    }
+
+    #[tracing::instrument(name = "db.list_deliveries", skip_all, err(level = "debug"))]
+    async fn list_deliveries(&self, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
+        let rows = list::deliveries(query)?.all(&self.reader).await.map_err(store_error)?;
+        let ids: Vec<_> = rows.iter().map(|row| row.delivery_id).collect();
+        let mut attempts = list::attempts(&self.reader, query.tenant, ids).await?;
+        rows.into_iter()
+            .map(|row| {
+                let attempts = attempts.remove(&row.delivery_id).unwrap_or_default();
+                Ok(DeliveryRecord {
+                    delivery: row.try_into()?,
+                    attempts,
+                })
+            })
+            .collect()
+    }
+
+    async fn list_suppressions(
+        &self,
+        tenant: TenantId,
+        after: Option<After>,
+        limit: u32,
+    ) -> Result<Vec<Suppression>, StoreError> {
+        let rows = list::suppressions(tenant, after.as_ref(), limit)?
+            .all(&self.reader)
+            .await;
+        Ok(rows.map_err(store_error)?.into_iter().map(Suppression::from).collect())
+    }
+
+    async fn history(&self, tenant: TenantId, user: UserId, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let rows = history::Entity::find()
+            .filter(history::Column::TenantId.eq(tenant.0))
+            .filter(history::Column::UserId.eq(user.0))
+            .order_by_desc(history::Column::Sequence)
+            .limit(u64::from(limit))
+            .all(&self.reader)
+            .await;
+        let rows = rows.map_err(store_error)?;
+        rows.iter().map(|row| outbox::decode(&row.body)).collect()
+    }
+}

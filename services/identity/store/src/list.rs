@@ -1,0 +1,277 @@
+//! Lists: filters and keyset pages. A page goes on after the sort key and the id of the last row, never after a number of
+//! rows, so that nothing is skipped or shown twice while rows come and go (U3).
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select, Value,
+};
+use usher_core::delivery::Attempt;
+use usher_core::ids::TenantId;
+use usher_core::invitation::InvitationState;
+use usher_core::ports::{After, DeliveryQuery, InvitationQuery, StoreError, UserOrder, UserQuery};
+use usher_core::status::StatusName;
+use uuid::Uuid;
+
+use crate::entity::{attempt, delivery, invitation, suppression, user};
+use crate::error::{store_error, unreadable};
+use crate::sql::{Sql, columns_of};
+
+/// In the words of the index over addresses: SQLite takes a partial index only for the same ones.
+pub(crate) fn not_erased() -> Expr {
+    Expr::cust("status <> 'ERASED'")
+}
+
+/// One page of users.
+pub(crate) fn users(backend: DbBackend, query: &UserQuery) -> Result<Select<user::Entity>, StoreError> {
+    let mut select = user::Entity::find().filter(user::Column::TenantId.eq(query.tenant.0));
+    if query.statuses.is_empty() {
+        select = select.filter(not_erased());
+    } else {
+        let statuses = query.statuses.iter().map(|status| has_status(*status, query.now));
+        select = select.filter(any(statuses));
+    }
+    for label in &query.labels {
+        select = select.filter(has_label(backend, label));
+    }
+    if !query.languages.is_empty() {
+        select = select.filter(user::Column::Language.is_in(&query.languages));
+    }
+    if !query.text.is_empty() {
+        let pattern = LikeExpr::new(format!("%{}%", escaped(&query.text))).escape('\\');
+        select = select.filter(user::Column::SearchKey.like(pattern));
+    }
+    let (column, is_instant) = match query.order {
+        UserOrder::Name => (user::Column::NameKey, false),
+        UserOrder::Email => (user::Column::EmailKey, false),
+        UserOrder::Created => (user::Column::CreatedAt, true),
+    };
+    let order = if query.descending { Order::Desc } else { Order::Asc };
+    let key = |after: &After| {
+        if is_instant {
+            instant(&after.key)
+        } else {
+            Ok(after.key.as_str().into())
+        }
+    };
+    let after = query.after.as_ref().map(|after| Ok((key(after)?, after.id.into())));
+    Ok(page(
+        select,
+        (column, user::Column::UserId),
+        &order,
+        after.transpose()?,
+        query.limit,
+    ))
+}
+
+/// One page of invitations, the newest first.
+pub(crate) fn invitations(query: &InvitationQuery) -> Result<Select<invitation::Entity>, StoreError> {
+    use invitation::Column;
+    let mut select = invitation::Entity::find().filter(Column::TenantId.eq(query.tenant.0));
+    if !query.states.is_empty() {
+        let states = query.states.iter().map(|state| is_in_state(*state, query.now));
+        select = select.filter(any(states));
+    }
+    if let Some(user) = query.user {
+        select = select.filter(Column::UserId.eq(user.0));
+    }
+    if let Some(before) = query.sent_before {
+        select = select.filter(Column::SentAt.lt(before));
+    }
+    let after = newest_first(query.after.as_ref())?;
+    Ok(page(
+        select,
+        (Column::CreatedAt, Column::InvitationId),
+        &Order::Desc,
+        after,
+        query.limit,
+    ))
+}
+
+/// One page of deliveries, the newest first.
+pub(crate) fn deliveries(query: &DeliveryQuery) -> Result<Select<delivery::Entity>, StoreError> {
+    use delivery::Column;
+    let mut select = delivery::Entity::find().filter(Column::TenantId.eq(query.tenant.0));
+    if let Some(user) = query.user {
+        select = select.filter(Column::UserId.eq(user.0));
+    }
+    if let Some(delivery) = query.delivery {
+        select = select.filter(Column::DeliveryId.eq(delivery.0));
+    }
+    if !query.states.is_empty() {
+        select = select.filter(Column::State.is_in(query.states.iter().map(|state| state.as_str())));
+    }
+    let after = newest_first(query.after.as_ref())?;
+    Ok(page(
+        select,
+        (Column::CreatedAt, Column::DeliveryId),
+        &Order::Desc,
+        after,
+        query.limit,
+    ))
+}
+
+/// The attempts of these deliveries, the oldest first.
+pub(crate) async fn attempts<C: ConnectionTrait>(
+    db: &C,
+    tenant: TenantId,
+    deliveries: Vec<Uuid>,
+) -> Result<HashMap<Uuid, Vec<Attempt>>, StoreError> {
+    let mut attempts: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
+    if deliveries.is_empty() {
+        return Ok(attempts);
+    }
+    let columns = columns_of::<attempt::Entity>("a");
+    let mut sql = Sql::new(
+        db.get_database_backend(),
+        format!("SELECT {columns} FROM delivery_attempts a WHERE a.tenant_id = "),
+    );
+    sql.bind(tenant.0)
+        .push(" AND ")
+        .is_any("a.delivery_id", deliveries.into_iter().map(Value::from))
+        .push(" ORDER BY a.started_at, a.claim_id");
+    let rows = attempt::Entity::find().from_raw_sql(sql.into_statement()).all(db).await;
+    for row in rows.map_err(store_error)? {
+        attempts.entry(row.delivery_id).or_default().push(row.try_into()?);
+    }
+    Ok(attempts)
+}
+
+/// One page of suppressions, the newest first. Addresses are their ids: the key of a page is the instant, a space and the
+/// address.
+pub(crate) fn suppressions(
+    tenant: TenantId,
+    after: Option<&After>,
+    limit: u32,
+) -> Result<Select<suppression::Entity>, StoreError> {
+    use suppression::Column;
+    let select = suppression::Entity::find().filter(Column::TenantId.eq(tenant.0));
+    let after = match after {
+        Some(after) => {
+            let (at, email) = after
+                .key
+                .split_once(' ')
+                .ok_or_else(|| unreadable("the page key", &after.key))?;
+            Some((instant(at)?, email.into()))
+        }
+        None => None,
+    };
+    Ok(page(
+        select,
+        (Column::CreatedAt, Column::EmailKey),
+        &Order::Desc,
+        after,
+        limit,
+    ))
+}
+
+fn page<E: EntityTrait>(
+    mut select: Select<E>,
+    (key, id): (E::Column, E::Column),
+    order: &Order,
+    after: Option<(Value, Value)>,
+    limit: u32,
+) -> Select<E> {
+    if let Some((last_key, last_id)) = after {
+        let here = Expr::tuple([Expr::col(key), Expr::col(id)]);
+        let last = Expr::tuple([Expr::val(last_key), Expr::val(last_id)]);
+        select = select.filter(if *order == Order::Desc {
+            here.lt(last)
+        } else {
+            here.gt(last)
+        });
+    }
+    select
+        .order_by(key, order.clone())
+        .order_by(id, order.clone())
+        .limit(u64::from(limit))
+}
+
+fn newest_first(after: Option<&After>) -> Result<Option<(Value, Value)>, StoreError> {
+    after
+        .map(|after| Ok((instant(&after.key)?, after.id.into())))
+        .transpose()
+}
+
+fn instant(key: &str) -> Result<Value, StoreError> {
+    let at = DateTime::parse_from_rfc3339(key).map_err(|_| unreadable("the page key", key))?;
+    Ok(at.with_timezone(&Utc).into())
+}
+
+fn any(conditions: impl Iterator<Item = Condition>) -> Condition {
+    conditions.fold(Condition::any(), Condition::add)
+}
+
+/// The status that counts at `now` (S5), in SQL: see `Status::effective`.
+fn has_status(status: StatusName, now: DateTime<Utc>) -> Condition {
+    use user::Column;
+    let written = Column::Status.eq(status.as_str());
+    match status {
+        StatusName::Erased => Condition::all().add(written),
+        StatusName::Expired => Condition::any()
+            .add(written)
+            .add(Column::ExpiresAt.lte(now).and(not_erased())),
+        StatusName::Pending | StatusName::Invited | StatusName::Active | StatusName::Deactivated => Condition::all()
+            .add(written)
+            .add(Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(now))),
+    }
+}
+
+/// The state that counts at `now`, in SQL: see `Invitation::effective_state`.
+fn is_in_state(state: InvitationState, now: DateTime<Utc>) -> Condition {
+    use invitation::Column;
+    let written = Column::State.eq(state.as_str());
+    if state.is_open() {
+        return Condition::all().add(written).add(Column::LapsesAt.gt(now));
+    }
+    if state != InvitationState::Lapsed {
+        return Condition::all().add(written);
+    }
+    let open = InvitationState::ALL.into_iter().filter(|state| state.is_open());
+    let lapsed = Column::State
+        .is_in(open.map(InvitationState::as_str))
+        .and(Column::LapsesAt.lte(now));
+    Condition::any().add(written).add(lapsed)
+}
+
+fn has_label(backend: DbBackend, label: &str) -> Expr {
+    if backend == DbBackend::Postgres {
+        Expr::cust_with_values("labels @> $1", [Value::from(serde_json::json!([label]))])
+    } else {
+        Expr::cust_with_values(
+            "EXISTS (SELECT 1 FROM json_each(users.labels) WHERE value = ?)",
+            [Value::from(label)],
+        )
+    }
+}
+
+/// A text in which nothing stands for anything else.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_that_were_typed_are_letters() {
+        assert_eq!(escaped("50%_a\\b"), "50\\%\\_a\\\\b");
+    }
+
+    #[test]
+    fn a_page_key_that_is_no_instant_is_refused() {
+        assert!(instant("yesterday").is_err());
+        assert!(instant("2026-01-02T03:04:05.000006Z").is_ok());
+    }
+}

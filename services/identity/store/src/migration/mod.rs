@@ -1,0 +1,64 @@
+//! The schema, step by step. Steps are only added, never edited.
+//!
+//! A new step: a file beside these, named by day and subject, whose header says how it runs beside the version before it
+//! (first what both understand, and only in a later release what takes something away); then its line in
+//! [`Migrator::migrations`].
+//!
+//! Both databases get the same tables from one text, in which `{time}` and its like stand for what each of them calls it.
+
+mod m20261121_000001_accounts;
+mod m20261121_000002_mail;
+mod m20261121_000003_events_and_timers;
+mod m20261121_000004_search;
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
+
+/// All steps.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261121_000001_accounts::Migration),
+            Box::new(m20261121_000002_mail::Migration),
+            Box::new(m20261121_000003_events_and_timers::Migration),
+            Box::new(m20261121_000004_search::Migration),
+        ]
+    }
+}
+
+/// Runs statements of one text on either database.
+async fn run(manager: &SchemaManager<'_>, text: &str) -> Result<(), DbErr> {
+    let text = dialect(manager.get_database_backend(), text);
+    manager.get_connection().execute_unprepared(&text).await?;
+    Ok(())
+}
+
+fn dialect(backend: DbBackend, text: &str) -> String {
+    let words: [(&str, &str, &str); 11] = [
+        ("{uuid}", "uuid", "BLOB"),
+        // Compared byte by byte, so that both databases sort the same.
+        ("{key}", "text COLLATE \"C\"", "TEXT"),
+        ("{text}", "text", "TEXT"),
+        ("{json}", "jsonb", "TEXT"),
+        ("{bytes}", "bytea", "BLOB"),
+        ("{time}", "timestamptz", "TEXT"),
+        ("{small}", "smallint", "INTEGER"),
+        ("{int}", "integer", "INTEGER"),
+        ("{big}", "bigint", "INTEGER"),
+        (
+            "{sequence}",
+            "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+            "INTEGER PRIMARY KEY AUTOINCREMENT",
+        ),
+        ("{table}", "", "STRICT"),
+    ];
+    let postgres = backend == DbBackend::Postgres;
+    words
+        .iter()
+        .fold(text.to_owned(), |text, (word, in_postgres, in_sqlite)| {
+            text.replace(word, if postgres { in_postgres } else { in_sqlite })
+        })
+}

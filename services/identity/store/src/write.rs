@@ -1,0 +1,176 @@
+//! Writes a changeset: one multi-row statement a table, and on PostgreSQL all of them in one round trip.
+//!
+//! There the statements are joined as data-modifying `WITH` queries. They see one snapshot and run in no particular
+//! order, which is fine, since no two of them touch the same row.
+
+use sea_orm::{ConnectionTrait, DbBackend, Value};
+use usher_core::change::Changeset;
+use usher_core::ports::StoreError;
+use usher_core::timer::{TimerKey, TimerKind};
+
+use crate::bulk::{OnConflict, insert};
+use crate::entity::{attempt, delivery, history, invitation, outbox, response, suppression, tenant, timer, user};
+use crate::error::store_error;
+use crate::sql::Sql;
+
+/// Writes everything or, by an error, nothing: the transaction is then of no further use.
+pub(crate) async fn write<C: ConnectionTrait>(db: &C, changes: &Changeset) -> Result<(), StoreError> {
+    let statements = statements(db.get_database_backend(), changes)?;
+    if statements.len() > 1 && db.get_database_backend() == DbBackend::Postgres {
+        return execute(db, joined(statements)).await;
+    }
+    for statement in statements {
+        execute(db, statement).await?;
+    }
+    Ok(())
+}
+
+async fn execute<C: ConnectionTrait>(db: &C, sql: Sql) -> Result<(), StoreError> {
+    db.execute_raw(sql.into_statement()).await.map_err(store_error)?;
+    Ok(())
+}
+
+fn joined(statements: Vec<Sql>) -> Sql {
+    let mut all = Sql::new(DbBackend::Postgres, "WITH ");
+    for (index, statement) in statements.into_iter().enumerate() {
+        all.push(if index == 0 { "" } else { ", " })
+            .push(&format!("w{index} AS ("))
+            .append(statement)
+            .push(")");
+    }
+    all.push(" SELECT 1");
+    all
+}
+
+fn statements(backend: DbBackend, changes: &Changeset) -> Result<Vec<Sql>, StoreError> {
+    let mut all = Vec::new();
+    tenants(backend, changes, &mut all);
+    users(backend, changes, &mut all);
+    mail(backend, changes, &mut all);
+    suppressions(backend, changes, &mut all);
+    timers(backend, changes, &mut all);
+    events(backend, changes, &mut all)?;
+    let responses: Vec<_> = changes.responses.iter().map(Into::into).collect();
+    all.extend(insert::<response::Entity>(backend, &responses, &[], OnConflict::Fail));
+    Ok(all)
+}
+
+fn tenants(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let (new, old): (Vec<_>, Vec<_>) = changes
+        .tenants
+        .iter()
+        .partition(|(id, _)| changes.created_tenants.contains(id));
+    let rows = |tenants: Vec<(_, &std::sync::Arc<usher_core::tenant::Tenant>)>| {
+        tenants
+            .into_iter()
+            .map(|(_, tenant)| tenant.as_ref().into())
+            .collect::<Vec<_>>()
+    };
+    all.extend(insert::<tenant::Entity>(backend, &rows(new), &[], OnConflict::Fail));
+    all.extend(insert::<tenant::Entity>(backend, &rows(old), &[], OnConflict::Replace));
+}
+
+fn users(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let (new, old): (Vec<_>, Vec<_>) = changes
+        .users
+        .iter()
+        .partition(|(key, _)| changes.created_users.contains(key));
+    let rows =
+        |users: Vec<(_, &usher_core::user::User)>| users.into_iter().map(|(_, user)| user.into()).collect::<Vec<_>>();
+    all.extend(insert::<user::Entity>(backend, &rows(new), &[], OnConflict::Fail));
+    all.extend(insert::<user::Entity>(backend, &rows(old), &[], OnConflict::Replace));
+}
+
+fn mail(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let invitations: Vec<_> = changes.invitations.values().map(Into::into).collect();
+    all.extend(insert::<invitation::Entity>(
+        backend,
+        &invitations,
+        &[],
+        OnConflict::Replace,
+    ));
+    // Those that end first: another may take their place in the index that guards against a second mail.
+    let (live, ended): (Vec<_>, Vec<_>) = changes
+        .deliveries
+        .values()
+        .partition(|delivery| delivery.state.name().is_live());
+    let deliveries: Vec<_> = ended.into_iter().chain(live).map(Into::into).collect();
+    all.extend(insert::<delivery::Entity>(
+        backend,
+        &deliveries,
+        &[],
+        OnConflict::Replace,
+    ));
+    let attempts: Vec<_> = changes.attempts.values().map(Into::into).collect();
+    let end = OnConflict::ReplaceOnly(&attempt::END);
+    all.extend(insert::<attempt::Entity>(backend, &attempts, &[], end));
+}
+
+fn suppressions(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let rows: Vec<_> = changes
+        .suppressed
+        .iter()
+        .map(|((tenant, email), (cause, at))| suppression::Model {
+            tenant_id: tenant.0,
+            email_key: email.clone(),
+            cause: cause.clone(),
+            created_at: *at,
+        })
+        .collect();
+    all.extend(insert::<suppression::Entity>(backend, &rows, &[], OnConflict::Replace));
+    // An address that bounced in the same instant in which it was freed stays suppressed.
+    let mut freed = changes
+        .unsuppressed
+        .iter()
+        .filter(|key| !changes.suppressed.contains_key(key))
+        .peekable();
+    if freed.peek().is_some() {
+        let mut sql = Sql::new(backend, "DELETE FROM suppressions WHERE (tenant_id, email_key) IN (");
+        sql.set(freed.map(|(tenant, email)| [tenant.0.into(), email.as_str().into()]))
+            .push(")");
+        all.push(sql);
+    }
+}
+
+fn timers(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let set: Vec<_> = changes.timers.values().flatten().map(Into::into).collect();
+    all.extend(insert::<timer::Entity>(backend, &set, &[], OnConflict::Replace));
+    let mut cleared = changes
+        .timers
+        .iter()
+        .filter(|(key, timer)| timer.is_none() && !is_new(key, changes))
+        .map(|(key, _)| -> [Value; 3] { [key.tenant.0.into(), key.kind.as_str().into(), key.subject.into()] })
+        .peekable();
+    if cleared.peek().is_some() {
+        let mut sql = Sql::new(backend, "DELETE FROM timers WHERE (tenant_id, kind, subject) IN (");
+        sql.set(cleared).push(")");
+        all.push(sql);
+    }
+}
+
+/// Whether the timer would be that of a user who is only now created: there is none to clear.
+fn is_new(key: &TimerKey, changes: &Changeset) -> bool {
+    key.kind == TimerKind::Expiration && changes.created_users.contains(&(key.tenant, key.subject.into()))
+}
+
+fn events(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) -> Result<(), StoreError> {
+    let mut published = Vec::with_capacity(changes.events.len());
+    let mut kept = Vec::with_capacity(changes.events.len());
+    for event in &changes.events {
+        published.push(outbox::Model::try_from(event)?);
+        kept.extend(history::row_of(event)?);
+    }
+    all.extend(insert::<outbox::Entity>(
+        backend,
+        &published,
+        &outbox::GENERATED,
+        OnConflict::Fail,
+    ));
+    all.extend(insert::<history::Entity>(
+        backend,
+        &kept,
+        &history::GENERATED,
+        OnConflict::Fail,
+    ));
+    Ok(())
+}

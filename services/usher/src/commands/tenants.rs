@@ -1,0 +1,200 @@
+//! `usher tenants`
+
+use clap::{Args, Subcommand};
+use prost_types::{Duration, FieldMask};
+use usher_proto::identity::v1::{CreateTenantRequest, GetTenantRequest, Tenant, UpdateTenantRequest};
+
+use super::{Change, Session};
+use crate::client::incomplete;
+use crate::failure::{Exit, Failure};
+use crate::output::Show;
+use crate::time;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tenants {
+    /// Create a tenant, and print its id for --tenant or USHER_TENANT.
+    Create {
+        /// The organisation's name.
+        name: String,
+        /// A UUID of your choice; one is made if left out.
+        #[arg(long, default_value = "", hide_default_value = true, value_name = "ID")]
+        id: String,
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Show a tenant and its settings.
+    Show {
+        /// Which; that of --tenant if left out.
+        tenant_id: Option<String>,
+    },
+    /// Change the settings of the tenant that --tenant names.
+    Update {
+        /// The organisation's name.
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        settings: Settings,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Settings {
+    /// The language of mails to users without one, for example fr or pt-BR.
+    #[arg(long, value_name = "TAG")]
+    language: Option<String>,
+    /// How long an invitation's link lives, for example 30d.
+    #[arg(long, value_name = "SPAN", value_parser = time::parse_span)]
+    invitation_lifetime: Option<Duration>,
+    /// When reminders follow the invitation, for example 3d,7d,14d.
+    #[arg(long, value_name = "SPAN,…", value_delimiter = ',', value_parser = time::parse_span)]
+    reminders: Vec<Duration>,
+    /// Send no reminders.
+    #[arg(long, conflicts_with = "reminders")]
+    no_reminders: bool,
+    /// Upper limit of active users; 0: none.
+    #[arg(long, value_name = "NUMBER")]
+    seat_limit: Option<i64>,
+    /// The name that mails come from.
+    #[arg(long, value_name = "NAME")]
+    sender_name: Option<String>,
+    /// Where answers to mails go.
+    #[arg(long, value_name = "ADDRESS")]
+    reply_to: Option<String>,
+}
+
+impl Settings {
+    /// Puts what was given into a tenant, and answers the paths of it.
+    fn apply(&self, tenant: &mut Tenant) -> Vec<&'static str> {
+        let mut paths = Vec::new();
+        let mut set = |path, given| {
+            if given {
+                paths.push(path);
+            }
+        };
+        set("default_language", self.language.is_some());
+        set("invitation_lifetime", self.invitation_lifetime.is_some());
+        set("reminder_ladder", !self.reminders.is_empty());
+        set("no_reminders", self.no_reminders || !self.reminders.is_empty());
+        set("seat_limit", self.seat_limit.is_some());
+        set("sender_name", self.sender_name.is_some());
+        set("reply_to", self.reply_to.is_some());
+        tenant.default_language = self.language.clone().unwrap_or_default();
+        tenant.invitation_lifetime = self.invitation_lifetime;
+        tenant.reminder_ladder.clone_from(&self.reminders);
+        tenant.no_reminders = self.no_reminders;
+        tenant.seat_limit = self.seat_limit.unwrap_or_default();
+        tenant.sender_name = self.sender_name.clone().unwrap_or_default();
+        tenant.reply_to = self.reply_to.clone().unwrap_or_default();
+        paths
+    }
+}
+
+pub(super) async fn run(command: &Tenants, session: &Session) -> Result<Exit, Failure> {
+    let mut client = session.client.tenants();
+    let tenant = match command {
+        Tenants::Create {
+            name,
+            id,
+            settings,
+            change,
+        } => {
+            let mut tenant = Tenant {
+                tenant_id: id.clone(),
+                display_name: name.clone(),
+                ..Tenant::default()
+            };
+            settings.apply(&mut tenant);
+            let request = CreateTenantRequest {
+                tenant: Some(tenant),
+                options: Some(change.options()),
+            };
+            client.create_tenant(request).await?.into_inner().tenant
+        }
+        Tenants::Show { tenant_id } => {
+            let tenant_id = tenant_id.clone().unwrap_or_else(|| session.client.tenant.clone());
+            client
+                .get_tenant(GetTenantRequest { tenant_id })
+                .await?
+                .into_inner()
+                .tenant
+        }
+        Tenants::Update { name, settings, change } => {
+            let mut tenant = Tenant {
+                tenant_id: session.client.tenant.clone(),
+                ..Tenant::default()
+            };
+            let mut paths = settings.apply(&mut tenant);
+            if let Some(name) = name {
+                paths.push("display_name");
+                tenant.display_name.clone_from(name);
+            }
+            if paths.is_empty() {
+                return Err(Failure::Usage(
+                    "nothing to change; see `usher tenants update --help`".into(),
+                ));
+            }
+            let request = UpdateTenantRequest {
+                tenant: Some(tenant),
+                update_mask: Some(FieldMask {
+                    paths: paths.into_iter().map(str::to_owned).collect(),
+                }),
+                options: Some(change.options()),
+            };
+            client.update_tenant(request).await?.into_inner().tenant
+        }
+    };
+    show(session, &tenant.ok_or_else(|| incomplete("tenant"))?)
+}
+
+impl Show for Tenant {
+    const NAME: &'static str = "usher.identity.v1.Tenant";
+    const COLUMNS: &'static [&'static str] = &["TENANT ID", "NAME"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.tenant_id.clone(), self.display_name.clone()]
+    }
+}
+
+fn show(session: &Session, tenant: &Tenant) -> Result<Exit, Failure> {
+    let ladder: Vec<String> = tenant.reminder_ladder.iter().map(time::show_span).collect();
+    session.out.one(
+        tenant,
+        &[
+            ("Tenant", tenant.tenant_id.clone()),
+            ("Name", tenant.display_name.clone()),
+            ("Language", tenant.default_language.clone()),
+            (
+                "Links live",
+                tenant
+                    .invitation_lifetime
+                    .as_ref()
+                    .map(time::show_span)
+                    .unwrap_or_default(),
+            ),
+            (
+                "Reminders after",
+                if ladder.is_empty() {
+                    "none".into()
+                } else {
+                    ladder.join(", ")
+                },
+            ),
+            (
+                "Seat limit",
+                if tenant.seat_limit == 0 {
+                    "none".into()
+                } else {
+                    tenant.seat_limit.to_string()
+                },
+            ),
+            ("Mails come from", tenant.sender_name.clone()),
+            ("Answers go to", tenant.reply_to.clone()),
+            ("Created", time::show(tenant.create_time.as_ref())),
+        ],
+    )?;
+    Ok(Exit::Done)
+}

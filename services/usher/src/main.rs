@@ -1,0 +1,176 @@
+//! `usher`: everything in one process (`usher up`), and the operator's commands, which speak gRPC to an identity service
+//! like any other caller.
+
+mod client;
+mod commands;
+mod failure;
+mod import;
+mod output;
+mod password;
+mod time;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser};
+
+use crate::client::{Client, DEFAULT_SERVER, DEMO_TENANT};
+use crate::commands::{Command, Session};
+use crate::failure::{EXIT_CODES, Exit, Failure};
+use crate::output::Output;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Ushers people in and out of a learning platform.
+///
+/// Users are named by id, by e-mail address, or by the id in your own system. Times are in UTC.
+#[derive(Debug, Parser)]
+#[command(name = "usher", version, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    everywhere: Everywhere,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+struct Everywhere {
+    /// Where the identity service listens.
+    #[arg(long, global = true, env = "USHER_SERVER", default_value = DEFAULT_SERVER, value_name = "URL")]
+    server: String,
+    /// Whose users: the tenant's id. The default is the one that `usher up` makes.
+    #[arg(long, global = true, env = "USHER_TENANT", default_value = DEMO_TENANT, value_name = "ID")]
+    tenant: String,
+    /// Who acts: the id of a user or a service, for the history and for what nobody may do to themselves.
+    #[arg(long, global = true, env = "USHER_ACTOR", default_value = "", value_name = "ID")]
+    actor: String,
+    /// Print one JSON object a line, in the form of the API, instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Up(up) = &cli.command {
+        return up::main(up);
+    }
+    let exit = run(&cli).unwrap_or_else(|failure| {
+        // Nobody is left to tell when standard error is closed too.
+        let _ = failure.tell("", &cli.everywhere.server, &mut std::io::stderr());
+        failure.exit()
+    });
+    exit.into()
+}
+
+fn run(cli: &Cli) -> Result<Exit, Failure> {
+    let out = Output {
+        json: cli.everywhere.json,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Failure::io("cannot start", cause))?;
+    runtime.block_on(async {
+        let client = Client::try_new(&cli.everywhere.server, &cli.everywhere.tenant, &cli.everywhere.actor)?;
+        commands::run(&cli.command, &Session { client, out }).await
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_are_understood_as_the_readme_writes_them() {
+        for line in [
+            "usher tenants create School --language fr --reminders 3d,7d --seat-limit 500",
+            "usher tenants update --no-reminders",
+            "usher tenants show",
+            "usher users list",
+            "usher users list --status pending --status invited --label Maths --order-by name",
+            "usher users show ana@example.org --json",
+            "usher users create ana@example.org --first-name Ana --label a --label b --expire 2027-06-30",
+            "usher users create ana@example.org --active",
+            "usher users update S-1 --no-labels --expected-version 3",
+            "usher users deactivate a@x.org b@x.org --reason left --actor admin",
+            "usher users reactivate a@x.org",
+            "usher users expire a@x.org never --dry-run",
+            "usher invite a@x.org,b@x.org --subject Welcome",
+            "usher invite --file list.txt",
+            "usher invite --preview --language ar",
+            "usher invite --test me@x.org",
+            "usher invitations list --all --sent-before 2027-01-01",
+            "usher invitations cancel 1 2",
+            "usher invitations resend 1 --message-file text.txt",
+            "usher accept http://127.0.0.1/accept?tenant=1&token=2 --inspect",
+            "usher accept t --first-name A --last-name B --password-stdin",
+            "usher import users.csv --dry-run --report r.csv --encoding windows-1250 --no-invite",
+            "usher deliveries --user a@x.org --attempts",
+            "usher deliveries list --state uncertain --limit 0",
+            "usher deliveries resolve 1 --send-again",
+            "usher suppressions list",
+            "usher suppressions remove a@x.org",
+            "usher access check a@x.org",
+            "usher explain a@x.org",
+            "usher events --follow --type user. --from-beginning",
+            "usher up --demo deploy/samples/users.csv --smtp smtp://127.0.0.1:25",
+            "usher up --data /tmp/x --rehearse",
+            "usher clock advance 3d",
+            "usher config check usher-identity --config identity.toml",
+            "usher config defaults usher-worker-reminder",
+            "usher migrate --config identity.toml",
+            "usher healthcheck usher.identity.v1.UserService",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn contradictions_and_gaps_are_wrong_usage() {
+        for line in [
+            "usher",
+            "usher users create",
+            "usher users create a@x.org --active --password-stdin",
+            "usher users list --status gone",
+            "usher users expire a@x.org soon",
+            "usher deliveries resolve 1",
+            "usher deliveries resolve 1 --sent --send-again",
+            "usher invite --preview a@x.org",
+            "usher tenants create School --no-reminders --reminders 3d",
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_and_argument_says_what_it_does() {
+        fn check(command: &clap::Command, path: &str) {
+            assert!(command.get_about().is_some(), "{path} has no description");
+            for argument in command
+                .get_arguments()
+                .filter(|a| !["help", "version"].contains(&a.get_id().as_str()))
+            {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{path} {} has no description",
+                    argument.get_id()
+                );
+            }
+            for inner in command.get_subcommands() {
+                check(inner, &format!("{path} {}", inner.get_name()));
+            }
+        }
+        check(&Cli::command(), "usher");
+    }
+}

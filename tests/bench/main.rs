@@ -1,0 +1,86 @@
+//! `make bench`: ours beside the floor below it, in one run on one machine, so that the ratios hold where the figures do
+//! not. Each figure is the median of five; floor and ours take turns, so that a drift of the machine hits both.
+//!
+//! `--quick` runs everything once and briefly: to see that it works, not to quote.
+
+mod floor;
+mod latency;
+mod load;
+mod mail;
+mod reads;
+mod relay;
+mod report;
+mod writes;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use usher_tests::environment::postgres::{Fsync, Postgres};
+use usher_tests::system::{Options, System};
+
+use crate::report::Report;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Rounds; the median counts.
+    rounds: usize,
+    /// Of each measurement.
+    time: Duration,
+    /// Events of the relay, mails of the mail step.
+    items: usize,
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(position) = arguments.iter().position(|argument| argument == "--echo") {
+        let port = arguments
+            .get(position + 1)
+            .map(|port| port.parse())
+            .transpose()?
+            .unwrap_or(0);
+        return runtime()?.block_on(floor::echo_server(port));
+    }
+    let effort = if arguments.iter().any(|argument| argument == "--quick") {
+        Effort {
+            rounds: 1,
+            time: Duration::from_secs(1),
+            items: 500,
+        }
+    } else {
+        Effort {
+            rounds: 5,
+            time: Duration::from_secs(5),
+            items: 20_000,
+        }
+    };
+    runtime()?.block_on(run(effort))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+async fn run(effort: Effort) -> Result<()> {
+    let postgres = Postgres::start(Fsync::On).await?;
+    let mut report = Report::default();
+    {
+        let database_url = Some(postgres.database().await?);
+        let system = System::start(Options {
+            database_url,
+            without_workers: true,
+            ..Options::default()
+        })
+        .await?;
+        report.memory("identity, idle", system.identity.id())?;
+        writes::run(&postgres, &system, effort, &mut report).await?;
+        report.memory("identity, after CreateUser", system.identity.id())?;
+        reads::run(&system, effort, &mut report).await?;
+        report.memory("identity, after GetUser and CheckAccess", system.identity.id())?;
+    }
+    relay::run(&postgres, effort, &mut report).await?;
+    mail::run(&postgres, effort, &mut report).await?;
+    latency::run(&postgres, effort, &mut report).await?;
+    report.print();
+    Ok(())
+}

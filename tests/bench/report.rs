@@ -1,0 +1,65 @@
+//! The table.
+
+use anyhow::{Context as _, Result};
+
+/// What was measured.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    rows: Vec<[String; 5]>,
+    notes: Vec<String>,
+}
+
+impl Report {
+    /// Ours against the floor, both a second; `wanted` is the ratio to reach.
+    pub(crate) fn ratio(&mut self, work: &str, floor: &[f64], ours: &[f64], wanted: f64) {
+        let (floor, ours) = (median(floor), median(ours));
+        let ratio = ours / floor;
+        let verdict = if ratio >= wanted { "reached" } else { "falls short" };
+        eprintln!("{work}: floor {floor:.0}/s, ours {ours:.0}/s, {ratio:.2} × (wanted {wanted} ×)");
+        self.rows.push([
+            work.to_owned(),
+            format!("{floor:.0}/s"),
+            format!("{ours:.0}/s"),
+            format!("{ratio:.2} ×"),
+            format!("≥ {wanted} ×: {verdict}"),
+        ]);
+    }
+
+    /// A figure without a floor.
+    pub(crate) fn note(&mut self, text: String) {
+        eprintln!("{text}");
+        self.notes.push(text);
+    }
+
+    /// The resident memory of a process.
+    pub(crate) fn memory(&mut self, when: &str, process: Option<u32>) -> Result<()> {
+        let id = process.context("a process that runs")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .context("VmRSS")?;
+        let kilobytes: f64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
+        self.note(format!("resident memory, {when}: {:.0} MB", kilobytes / 1024.0));
+        Ok(())
+    }
+
+    /// Prints it as Markdown.
+    pub(crate) fn print(&self) {
+        println!("| work | floor | ours | ratio | wanted |\n| --- | --- | --- | --- | --- |");
+        for row in &self.rows {
+            println!("| {} |", row.join(" | "));
+        }
+        println!();
+        for note in &self.notes {
+            println!("- {note}");
+        }
+    }
+}
+
+/// The middle of some figures.
+pub(crate) fn median(figures: &[f64]) -> f64 {
+    let mut figures = figures.to_vec();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}

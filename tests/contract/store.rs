@@ -1,0 +1,38 @@
+//! What every store promises to `usher-core` (its `ports`). Each promise is tested on PostgreSQL and on SQLite; what one of
+//! them cannot show, such as two writers at once, is tested where it can be.
+
+mod conflicts;
+mod connection;
+mod following;
+mod housekeeping;
+mod lanes;
+mod lists;
+mod loading;
+mod round_trip;
+mod stage;
+mod timers;
+
+/// Makes a test of each function, on both databases.
+macro_rules! on_both {
+    ($($name:ident,)*) => {
+        mod on_postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() -> anyhow::Result<()> {
+                    super::$name($crate::store::stage::Stage::postgres().await?).await
+                }
+            )*
+        }
+
+        mod on_sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() -> anyhow::Result<()> {
+                    super::$name($crate::store::stage::Stage::sqlite().await?).await
+                }
+            )*
+        }
+    };
+}
+
+use on_both;

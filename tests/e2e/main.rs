@@ -1,0 +1,20 @@
+//! End to end: what users, administrators and operators see, through the real processes, databases and mail servers.
+
+mod access;
+mod bad_input;
+mod command_line;
+mod config;
+mod creating;
+mod embedded;
+mod events;
+mod explain;
+mod invitations;
+mod listing;
+mod mails;
+mod mutations;
+mod plain_text;
+mod school_year;
+mod stage;
+mod statuses;
+mod surface;
+mod trace;

@@ -1,0 +1,5 @@
+//! What the suites share: the real servers that they run against, and ways to look into them.
+
+pub mod environment;
+pub mod machine;
+pub mod system;
