@@ -48,6 +48,8 @@ pub(super) async fn run(guide: &Guide, client: &Client, file: &Path) -> Result<(
 async fn show_statuses(client: &Client) -> Result<(), Failure> {
     let mut shown = String::new();
     for _ in 0..LOOKS {
+        // Asked before the count: whatever leaves the queue afterwards is in the count, so that the last line is the last word.
+        let waiting = !invitations(client, InvitationState::Queued, 1).await?.is_empty();
         let counts = count(client).await?;
         let line: Vec<String> = counts
             .iter()
@@ -58,7 +60,7 @@ async fn show_statuses(client: &Client) -> Result<(), Failure> {
             output::lines([&line])?;
             shown = line;
         }
-        if invitations(client, InvitationState::Queued, 1).await?.is_empty() {
+        if !waiting {
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;
