@@ -77,3 +77,19 @@ id!(
     /// One event: the CloudEvents `id`.
     EventId
 );
+id!(
+    /// A group of users.
+    GroupId
+);
+id!(
+    /// A role of a tenant's own making.
+    RoleId
+);
+id!(
+    /// A selection of users that was previewed.
+    SelectionId
+);
+id!(
+    /// A bulk job, an import included.
+    JobId
+);

@@ -79,6 +79,29 @@ pub enum Refusal {
     CursorTooOld,
     #[error("too many sign-ins at once; try again in a moment")]
     Overloaded,
+    #[error("there is no group {0} in this tenant")]
+    GroupNotFound(String),
+    #[error("there is already a group {0} there; choose another name, or use the one there is")]
+    GroupTaken(String),
+    #[error("the group {0} cannot be below itself; choose another parent")]
+    GroupCycle(String),
+    #[error(
+        "groups nest at most {} levels deep; choose a parent further up",
+        crate::group::MAX_DEPTH
+    )]
+    GroupTooDeep,
+    #[error("there is no role {0} in this tenant")]
+    RoleNotFound(String),
+    #[error("there is already a role {0}; choose another name, or change the one there is")]
+    RoleTaken(String),
+    #[error("somebody holds the role {0}; take it from them first (RevokeRoles)")]
+    RoleInUse(String),
+    #[error("the permission {permission} is missing: {scope}")]
+    PermissionDenied { permission: String, scope: String },
+    #[error("whoever acts needs an account of this tenant that is active; {0} is none")]
+    ActorNotActive(String),
+    #[error("all {0} seats are taken; deactivate somebody, or raise the limit (UpdateTenant)")]
+    SeatLimit(i64),
 }
 
 impl Refusal {

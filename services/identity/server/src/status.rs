@@ -51,13 +51,27 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::DeliveryNotUncertain(_) => (Code::FailedPrecondition, ErrorReason::DeliveryNotUncertain),
         Refusal::CursorTooOld => (Code::OutOfRange, ErrorReason::CursorTooOld),
         Refusal::Overloaded => (Code::ResourceExhausted, ErrorReason::Overloaded),
+        Refusal::GroupNotFound(_) => (Code::NotFound, ErrorReason::GroupNotFound),
+        Refusal::GroupTaken(_) => (Code::AlreadyExists, ErrorReason::GroupTaken),
+        Refusal::GroupCycle(_) => (Code::FailedPrecondition, ErrorReason::GroupCycle),
+        Refusal::GroupTooDeep => (Code::FailedPrecondition, ErrorReason::GroupTooDeep),
+        Refusal::RoleNotFound(_) => (Code::NotFound, ErrorReason::RoleNotFound),
+        Refusal::RoleTaken(_) => (Code::AlreadyExists, ErrorReason::RoleTaken),
+        Refusal::RoleInUse(_) => (Code::FailedPrecondition, ErrorReason::RoleInUse),
+        Refusal::PermissionDenied { .. } => (Code::PermissionDenied, ErrorReason::PermissionDenied),
+        Refusal::ActorNotActive(_) => (Code::PermissionDenied, ErrorReason::ActorNotActive),
+        Refusal::SeatLimit(_) => (Code::ResourceExhausted, ErrorReason::SeatLimit),
     }
 }
 
 /// A refusal as a status.
 pub fn refused(refusal: &Refusal) -> Status {
     let (code, reason) = classify(refusal);
-    let mut details = ErrorDetails::with_error_info(reason_name(reason), DOMAIN, HashMap::new());
+    let metadata = match refusal {
+        Refusal::PermissionDenied { permission, .. } => HashMap::from([("permission".to_owned(), permission.clone())]),
+        _ => HashMap::new(),
+    };
+    let mut details = ErrorDetails::with_error_info(reason_name(reason), DOMAIN, metadata);
     match refusal {
         Refusal::InvalidFields(violations) => {
             for violation in violations {
