@@ -91,6 +91,7 @@ fn every_fault_of_a_request_is_named_and_not_only_the_first() -> Result<()> {
                 reason: "two\nlines".into(),
                 validate_only: false,
             }),
+            ..api::CreateUserRequest::default()
         };
         let mut refusal = refused(stage.clients.users().create_user(create).await);
         refusal.fields.sort();

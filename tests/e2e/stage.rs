@@ -158,7 +158,7 @@ impl<G: Deref<Target = System>> Stage<G> {
             user: Some(user),
             initial_state: initial.into(),
             password: if with_password { PASSWORD.into() } else { String::new() },
-            options: None,
+            ..api::CreateUserRequest::default()
         }
     }
 

@@ -236,7 +236,22 @@ fn way_out(reason: ErrorReason) -> Option<&'static str> {
         ErrorReason::CursorTooOld => "`usher events --from-beginning`",
         ErrorReason::StoreUnavailable | ErrorReason::Overloaded => "again in a moment",
         ErrorReason::Internal => "the server's log, by the trace id",
+        ErrorReason::GroupNotFound | ErrorReason::GroupTaken => "`usher groups list`",
+        ErrorReason::RoleNotFound | ErrorReason::RoleTaken => "`usher roles list`",
+        ErrorReason::RoleInUse => "`usher roles holders --role ROLE`",
+        ErrorReason::SeatLimit => "`usher seats`",
+        ErrorReason::WaitsForSeat => "`usher explain USER`",
+        ErrorReason::SelectionNotFound => "the preview again",
+        ErrorReason::JobNotFound | ErrorReason::JobRunning => "`usher jobs list`",
         ErrorReason::Unspecified
+        | ErrorReason::GroupCycle
+        | ErrorReason::GroupTooDeep
+        | ErrorReason::PermissionDenied
+        | ErrorReason::ActorNotActive
+        | ErrorReason::NothingToRetry
+        | ErrorReason::CannotBeUndone
+        | ErrorReason::FileNotReadable
+        | ErrorReason::SafetyStop
         | ErrorReason::InvalidFields
         | ErrorReason::UserErased
         | ErrorReason::RequestIdReused

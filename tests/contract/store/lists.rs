@@ -29,16 +29,8 @@ on_both! {
 
 fn all(stage: &Stage) -> UserQuery {
     UserQuery {
-        tenant: stage.tenant,
-        statuses: Vec::new(),
-        labels: Vec::new(),
-        languages: Vec::new(),
-        text: String::new(),
-        order: UserOrder::Created,
-        descending: false,
-        after: None,
         limit: 100,
-        now: stage.now,
+        ..UserQuery::all(stage.tenant, stage.now)
     }
 }
 
@@ -50,6 +42,7 @@ fn after(user: &User, order: UserOrder) -> After {
     let key = match order {
         UserOrder::Name => name_key(&user.profile),
         UserOrder::Email => user.profile.email.key().to_owned(),
+        UserOrder::LastLogin => instant_key(user.last_login_at.unwrap_or_default()),
         UserOrder::Created => instant_key(user.created_at),
     };
     After { key, id: user.id.0 }

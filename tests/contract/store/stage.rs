@@ -126,6 +126,10 @@ impl Stage {
             created_at: self.now,
             updated_at: self.now,
             activated_at: None,
+            deletes_at: None,
+            last_login_at: None,
+            seat_waiting_since: None,
+            edited_fields: Vec::new(),
         }
     }
 

@@ -10,9 +10,7 @@ use usher_core::change::Changeset;
 use usher_core::event::Event;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::invitation::InvitationState;
-use usher_core::ports::{
-    Cursor, DeliveryQuery, InvitationQuery, Loaded, Store, StoreError, Transaction, UserOrder, UserQuery,
-};
+use usher_core::ports::{Cursor, DeliveryQuery, InvitationQuery, Loaded, Store, StoreError, Transaction, UserQuery};
 use usher_core::status::StatusName;
 use usher_core::timer::{Timer, TimerKey};
 
@@ -202,16 +200,9 @@ impl Follower<'_> {
     ) -> Result<(), String> {
         for status in StatusName::ALL {
             let query = UserQuery {
-                tenant,
                 statuses: vec![status],
-                labels: Vec::new(),
-                languages: Vec::new(),
-                text: String::new(),
-                order: UserOrder::Created,
-                descending: false,
-                after: None,
                 limit: ALL,
-                now,
+                ..UserQuery::all(tenant, now)
             };
             let listed = self.store.list_users(&query).await.map_err(text)?;
             let expected = memory.users.values();

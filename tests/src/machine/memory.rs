@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use usher_core::account::Account;
+use usher_core::account::{Account, Belonging};
 use usher_core::change::Changeset;
 use usher_core::clock::Timestamp;
 use usher_core::delivery::{Attempt, Delivery};
@@ -11,6 +11,7 @@ use usher_core::event::Event;
 use usher_core::ids::{ClaimId, DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::invitation::Invitation;
 use usher_core::ports::{Keys, Loaded};
+use usher_core::seats::Seats;
 use usher_core::tenant::Tenant;
 use usher_core::timer::{Timer, TimerKey, refire_pause};
 use usher_core::user::User;
@@ -87,6 +88,8 @@ impl Memory {
         Some(Account {
             tenant: self.tenants.get(&key.0)?.clone(),
             suppressed: self.suppressed.contains_key(&address),
+            seats: Seats::default(),
+            belonging: Belonging::default(),
             user,
             invitation,
             deliveries,

@@ -11,6 +11,7 @@ use usher_core::email::EmailAddress;
 use usher_core::ids::{ClaimId, DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::ports::{Keys, Loaded};
 use usher_core::refusal::Refusal;
+use usher_core::seats::Seats;
 use usher_core::tenant::{Settings, Tenant};
 use usher_core::timer::{Timer, TimerKind};
 use usher_core::token::InvitationToken;
@@ -158,6 +159,7 @@ impl Script {
                 As::WithOneTimePassword => Some(Credential::OneTime { generation: 1 }),
             },
             expires_at: expires.map(|after| self.now + after.delta()),
+            deletes_at: None,
         })
     }
 
@@ -233,8 +235,16 @@ impl Script {
         let act = self.act(task);
         if let Task::Create(new) = task {
             let suppressed = !loaded.suppressed.is_empty();
-            Account::create(self.tenant.clone(), (**new).clone(), suppressed, &act, &mut changes);
-            return (Ok(Answer::Done(Effect::Changed)), changes);
+            let seats = Seats::default();
+            let created = Account::create(
+                self.tenant.clone(),
+                seats,
+                (**new).clone(),
+                suppressed,
+                &act,
+                &mut changes,
+            );
+            return (created.map(|_| Answer::Done(Effect::Changed)), changes);
         }
         let mut accounts = loaded.accounts.values_mut();
         let (Some(account), None) = (accounts.next(), accounts.next()) else {
@@ -367,6 +377,7 @@ fn decide(account: &mut Account, task: &Task, act: &Act, changes: &mut Changeset
                 TimerKind::Delivery => account.on_delivery_timer(DeliveryId(timer.key.subject), act, changes),
                 TimerKind::Lapse => account.on_lapse_timer(InvitationId(timer.key.subject), act, changes),
                 TimerKind::Expiration => account.on_expiration_timer(act, changes),
+                TimerKind::Seat => {}
             }
             Ok(done)
         }

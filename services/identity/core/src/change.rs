@@ -9,8 +9,12 @@ use crate::clock::Timestamp;
 use crate::delivery::{Attempt, Delivery};
 use crate::email::EmailAddress;
 use crate::event::{Event, EventType};
-use crate::ids::{ClaimId, DeliveryId, EventId, InvitationId, TenantId, UserId};
+use crate::group::Group;
+use crate::ids::{ClaimId, DeliveryId, EventId, GroupId, InvitationId, JobId, RoleId, TenantId, UserId};
 use crate::invitation::Invitation;
+use crate::job::{ChunkKey, ItemResult, Job};
+use crate::role::{Assignment, CustomRole, Scope};
+use crate::seats::SeatEntry;
 use crate::tenant::Tenant;
 use crate::timer::{Timer, TimerKey};
 use crate::user::User;
@@ -69,6 +73,10 @@ impl Act {
             expires_at: user.and_then(|user| user.expires_at),
             reminder_step: 0,
             changed_fields: Vec::new(),
+            group: None,
+            role: String::new(),
+            session: String::new(),
+            job: None,
             trace_parent: self.trace_parent.clone(),
         }
     }
@@ -126,6 +134,26 @@ pub struct Changeset {
     pub attempts: BTreeMap<(TenantId, DeliveryId, ClaimId), Attempt>,
     /// Timers that are set (`Some`) or cleared (`None`).
     pub timers: BTreeMap<TimerKey, Option<Timer>>,
+    /// Sign-ins: beside the account, so that they are no change of it.
+    pub logins: BTreeMap<(TenantId, UserId), Timestamp>,
+    /// Memberships of groups: added (`true`) or removed.
+    pub memberships: BTreeMap<(TenantId, GroupId, UserId), bool>,
+    /// Roles of users: given (`true`) or taken away.
+    pub assignments: BTreeMap<Assignment, bool>,
+    /// Groups, whole.
+    pub groups: BTreeMap<(TenantId, GroupId), Group>,
+    /// Groups that are deleted, with the memberships and the roles in them.
+    pub deleted_groups: BTreeSet<(TenantId, GroupId)>,
+    /// Roles of tenants' own, whole.
+    pub roles: BTreeMap<(TenantId, RoleId), CustomRole>,
+    /// Those that are deleted.
+    pub deleted_roles: BTreeSet<(TenantId, RoleId)>,
+    /// Jobs, whole.
+    pub jobs: BTreeMap<(TenantId, JobId), Job>,
+    /// Chunks of jobs that were dealt with: the outcomes of their items.
+    pub chunks: BTreeMap<ChunkKey, Vec<ItemResult>>,
+    /// Seats that were taken and given back, in order.
+    pub seats: Vec<SeatEntry>,
     /// Addresses that get no mail any more, with the cause.
     pub suppressed: BTreeMap<(TenantId, String), (String, Timestamp)>,
     /// Addresses that get mail again.
@@ -145,6 +173,16 @@ impl Changeset {
             && self.deliveries.is_empty()
             && self.attempts.is_empty()
             && self.timers.is_empty()
+            && self.logins.is_empty()
+            && self.seats.is_empty()
+            && self.memberships.is_empty()
+            && self.assignments.is_empty()
+            && self.groups.is_empty()
+            && self.deleted_groups.is_empty()
+            && self.roles.is_empty()
+            && self.deleted_roles.is_empty()
+            && self.jobs.is_empty()
+            && self.chunks.is_empty()
             && self.suppressed.is_empty()
             && self.unsuppressed.is_empty()
             && self.events.is_empty()
@@ -196,6 +234,23 @@ impl Changeset {
             self.put_attempt(attempt);
         }
         self.timers.extend(later.timers);
+        self.logins.extend(later.logins);
+        self.seats.extend(later.seats);
+        // What was said of a group before it was deleted went with it.
+        let gone = |tenant: &TenantId, group: &GroupId| later.deleted_groups.contains(&(*tenant, *group));
+        self.memberships.retain(|(tenant, group, _), _| !gone(tenant, group));
+        self.assignments
+            .retain(|held, _| !matches!(&held.scope, Scope::Group(group) if gone(&held.tenant, group)));
+        self.memberships.extend(later.memberships);
+        self.assignments.extend(later.assignments);
+        self.groups.retain(|key, _| !later.deleted_groups.contains(key));
+        self.groups.extend(later.groups);
+        self.deleted_groups.extend(later.deleted_groups);
+        self.roles.retain(|key, _| !later.deleted_roles.contains(key));
+        self.roles.extend(later.roles);
+        self.deleted_roles.extend(later.deleted_roles);
+        self.jobs.extend(later.jobs);
+        self.chunks.extend(later.chunks);
         self.unsuppressed.retain(|key| !later.suppressed.contains_key(key));
         self.suppressed.retain(|key, _| !later.unsuppressed.contains(key));
         self.suppressed.extend(later.suppressed);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{DeliveryId, EventId, InvitationId, TenantId, UserId};
+use crate::ids::{DeliveryId, EventId, GroupId, InvitationId, JobId, TenantId, UserId};
 use crate::status::StatusName;
 
 /// Lanes of the outbox: order holds within one.
@@ -46,6 +46,32 @@ event_types! {
     UserRestored = "user.restored",
     /// Fields changed, the expiration included.
     UserUpdated = "user.updated",
+    /// Registration was completed while every seat was taken: they wait for one (U8).
+    SeatWaiting = "seat.waiting",
+    /// They became a member of a group.
+    MembershipAdded = "membership.added",
+    /// They are a member of a group no more.
+    MembershipRemoved = "membership.removed",
+    /// They were given a role.
+    RoleAssigned = "role.assigned",
+    /// A role was taken away from them.
+    RoleRevoked = "role.revoked",
+    /// A group was created.
+    GroupCreated = "group.created",
+    /// A group was renamed or moved.
+    GroupUpdated = "group.updated",
+    /// A group was deleted.
+    GroupDeleted = "group.deleted",
+    /// A role of the tenant's own was made.
+    RoleCreated = "role.created",
+    /// It was changed.
+    RoleUpdated = "role.updated",
+    /// It was deleted.
+    RoleDeleted = "role.deleted",
+    /// A bulk job began.
+    JobStarted = "job.started",
+    /// It ended.
+    JobEnded = "job.ended",
     /// An invitation waits to be sent.
     InvitationQueued = "invitation.queued",
     /// Its mail was handed to a mail server.
@@ -105,7 +131,7 @@ pub struct Event {
     pub kind: EventType,
     /// Whose.
     pub tenant: TenantId,
-    /// About whom; `None` for a test mail.
+    /// About whom; `None` for a test mail and for what concerns the tenant.
     pub user: Option<UserId>,
     /// Of the account, after the change.
     pub user_version: i64,
@@ -140,6 +166,18 @@ pub struct Event {
     /// On `user.updated`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub changed_fields: Vec<String>,
+    /// On `group.*`, `membership.*`, and a role in a group.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub group: Option<GroupId>,
+    /// On `role.*`: a built-in role's name or a custom role's id.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub role: String,
+    /// On a role in a programme session.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub session: String,
+    /// On `job.*`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub job: Option<JobId>,
     /// W3C Trace Context of the call that caused it.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub trace_parent: String,

@@ -1,18 +1,22 @@
 //! What the rules need from the outside: a store. One implementation serves PostgreSQL and SQLite; a contract suite holds
 //! both to what stands here.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::account::{Account, Detached};
+use crate::account::{Account, Belonging, Detached};
 use crate::change::{Changeset, StoredResponse};
 use crate::clock::Timestamp;
 use crate::delivery::{Attempt, Delivery, DeliveryStateName};
 use crate::event::Event;
-use crate::ids::{DeliveryId, InvitationId, TenantId, UserId};
+use crate::group::Group;
+use crate::ids::{DeliveryId, GroupId, InvitationId, JobId, RoleId, SelectionId, TenantId, UserId};
 use crate::invitation::{Invitation, InvitationState};
+use crate::job::{ItemInput, ItemResult, Job, JobState, Selection};
+use crate::role::{Assignment, CustomRole, RoleRef, Scope};
+use crate::seats::{SeatEntry, SeatUsage, Seats};
 use crate::status::StatusName;
 use crate::tenant::Tenant;
 use crate::timer::Timer;
@@ -54,6 +58,21 @@ pub struct Keys {
     pub with_mail: bool,
     /// Answers given before (B1).
     pub requests: BTreeSet<(TenantId, String)>,
+    /// Some account may become active: the seats of the tenants that have a limit are counted, and locked. Who has expired
+    /// at this instant takes none, whether that is written down or not (S5).
+    pub with_seats: Option<Timestamp>,
+    /// Accounts come with their groups and roles.
+    pub with_belonging: bool,
+    /// Groups that must not vanish meanwhile.
+    pub groups: BTreeSet<(TenantId, GroupId)>,
+    /// Tenants whose groups are all needed. With `lock_tenants`, none of them changes meanwhile.
+    pub trees: BTreeSet<TenantId>,
+    /// Tenants whose own roles are all needed, and must not vanish meanwhile. With `lock_tenants`, to be changed.
+    pub roles: BTreeSet<TenantId>,
+    /// Roles of which it must be known whether anybody holds them.
+    pub role_holders: BTreeSet<(TenantId, RoleRef)>,
+    /// Jobs, to be changed.
+    pub jobs: BTreeSet<(TenantId, JobId)>,
 }
 
 impl Keys {
@@ -68,6 +87,17 @@ impl Keys {
         self.deliveries.extend(&other.deliveries);
         self.with_mail |= other.with_mail;
         self.requests.extend(other.requests.iter().cloned());
+        // The earlier instant frees fewer seats: never too many.
+        self.with_seats = match (self.with_seats, other.with_seats) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.with_belonging |= other.with_belonging;
+        self.groups.extend(&other.groups);
+        self.trees.extend(&other.trees);
+        self.roles.extend(&other.roles);
+        self.role_holders.extend(&other.role_holders);
+        self.jobs.extend(&other.jobs);
     }
 }
 
@@ -92,6 +122,16 @@ pub struct Loaded {
     pub suppressed: BTreeSet<(TenantId, String)>,
     /// Of the requests asked for: those that were answered before.
     pub responses: HashMap<(TenantId, String), StoredResponse>,
+    /// Of the tenants whose accounts may become active: the seats that are taken.
+    pub seats: HashMap<TenantId, Seats>,
+    /// Of the groups asked for: those that there are; and all of the trees asked for.
+    pub groups: HashMap<(TenantId, GroupId), Group>,
+    /// The roles of the tenants asked for.
+    pub roles: HashMap<(TenantId, RoleId), CustomRole>,
+    /// Of the roles asked about: those that somebody holds.
+    pub held_roles: BTreeSet<(TenantId, RoleRef)>,
+    /// The jobs asked for.
+    pub jobs: HashMap<(TenantId, JobId), Job>,
 }
 
 /// A transaction. Dropped without a commit, it leaves nothing.
@@ -114,6 +154,29 @@ pub struct After {
     pub id: uuid::Uuid,
 }
 
+impl UserQuery {
+    /// All users but the erased, the oldest first: a first page of 1,000.
+    pub fn all(tenant: TenantId, now: Timestamp) -> Self {
+        Self {
+            tenant,
+            statuses: Vec::new(),
+            labels: Vec::new(),
+            languages: Vec::new(),
+            text: String::new(),
+            groups: Vec::new(),
+            roles: Vec::new(),
+            activity: Activity::Any,
+            invited_before: None,
+            waiting_for_seat: false,
+            order: UserOrder::Created,
+            descending: false,
+            after: None,
+            limit: 1_000,
+            now,
+        }
+    }
+}
+
 /// How users are ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the columns' names")]
@@ -121,6 +184,19 @@ pub enum UserOrder {
     Name,
     Email,
     Created,
+    LastLogin,
+}
+
+/// How active somebody is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// In any way.
+    #[default]
+    Any,
+    /// Never signed in.
+    NeverLoggedIn,
+    /// Signed in, but not since.
+    InactiveSince(Timestamp),
 }
 
 /// Which users (U3).
@@ -136,6 +212,16 @@ pub struct UserQuery {
     pub languages: Vec<String>,
     /// Part of the name or the address, folded; empty: any.
     pub text: String,
+    /// Members of any of these groups; empty: any. Groups below are listed too by whoever asks.
+    pub groups: Vec<GroupId>,
+    /// Holders of any of these roles, in any scope; empty: any.
+    pub roles: Vec<RoleRef>,
+    /// How active.
+    pub activity: Activity,
+    /// Only those whose open invitation was sent before (L15).
+    pub invited_before: Option<Timestamp>,
+    /// Only those who wait for a seat (U8).
+    pub waiting_for_seat: bool,
     /// By what.
     pub order: UserOrder,
     /// The other way round.
@@ -204,6 +290,55 @@ pub struct Suppression {
     pub at: Timestamp,
 }
 
+/// Which groups, by name.
+#[derive(Debug, Clone)]
+pub struct GroupQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Only those directly below this one.
+    pub parent: Option<GroupId>,
+    /// Only those that this user is a member of.
+    pub member: Option<UserId>,
+    /// Only these.
+    pub among: Option<BTreeSet<GroupId>>,
+    /// Part of the name, folded; empty: any.
+    pub text: String,
+    /// Where to go on; the key is the folded name.
+    pub after: Option<After>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which assignments of roles.
+#[derive(Debug, Clone)]
+pub struct AssignmentQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Only those of this user.
+    pub user: Option<UserId>,
+    /// Only those in exactly this scope.
+    pub scope: Option<Scope>,
+    /// Only of this role.
+    pub role: Option<RoleRef>,
+    /// Where to go on: the last one.
+    pub after: Option<Assignment>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which jobs, the newest first.
+#[derive(Debug, Clone)]
+pub struct JobQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Any of these; empty: all.
+    pub states: Vec<JobState>,
+    /// Where to go on.
+    pub after: Option<After>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 /// Reads outside of transactions. None of them locks anything.
 #[async_trait]
 pub trait Directory: Send + Sync {
@@ -232,6 +367,31 @@ pub trait Directory: Send + Sync {
         after: Option<After>,
         limit: u32,
     ) -> Result<Vec<Suppression>, StoreError>;
+    /// Of these users, of any tenants: the groups and roles of those who have any, in one statement each.
+    async fn belongings(
+        &self,
+        users: &[(TenantId, UserId)],
+    ) -> Result<HashMap<(TenantId, UserId), Belonging>, StoreError>;
+    /// All groups of a tenant.
+    async fn groups(&self, tenant: TenantId) -> Result<Vec<Group>, StoreError>;
+    /// One page of groups, by name.
+    async fn list_groups(&self, query: &GroupQuery) -> Result<Vec<Group>, StoreError>;
+    /// All roles of a tenant's own, by name.
+    async fn roles(&self, tenant: TenantId) -> Result<Vec<CustomRole>, StoreError>;
+    /// One page of assignments, by user.
+    async fn list_assignments(&self, query: &AssignmentQuery) -> Result<Vec<Assignment>, StoreError>;
+    /// How the seats stand at an instant; `horizon` is that of `expiring`.
+    async fn seat_usage(&self, tenant: TenantId, now: Timestamp, horizon: Timestamp) -> Result<SeatUsage, StoreError>;
+    /// One page of the ledger, the newest first: each line with its place, before the place `before`.
+    async fn seat_ledger(
+        &self,
+        tenant: TenantId,
+        user: Option<UserId>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<(i64, SeatEntry)>, StoreError>;
+    /// Whoever waits for a seat and could take one, the longest waiting first.
+    async fn seat_queue(&self, tenant: TenantId, now: Timestamp, limit: u32) -> Result<Vec<UserId>, StoreError>;
     /// The changes of an account and of its invitations, the newest first. Never pruned with the outbox.
     async fn history(&self, tenant: TenantId, user: UserId, limit: u32) -> Result<Vec<Event>, StoreError>;
 }
@@ -333,9 +493,61 @@ pub trait Timers: Send + Sync {
     async fn now(&self) -> Result<Timestamp, StoreError>;
 }
 
+/// Bulk jobs and what they work on.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// Those whom a query matches, by id, after one: its order, page and limit do not count.
+    async fn matching_users(
+        &self,
+        query: &UserQuery,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<Vec<UserId>, StoreError>;
+    /// Which of these users a query matches: its order, page and limit do not count.
+    async fn among(&self, query: &UserQuery, users: &[UserId]) -> Result<HashSet<UserId>, StoreError>;
+    /// Keeps a chunk of a selection that is being made. Written twice, the later counts.
+    async fn put_chunk(
+        &self,
+        tenant: TenantId,
+        selection: SelectionId,
+        number: i32,
+        items: &[ItemInput],
+    ) -> Result<(), StoreError>;
+    /// Keeps a selection, once its chunks are there.
+    async fn put_selection(&self, selection: &Selection) -> Result<(), StoreError>;
+    /// A selection.
+    async fn selection(&self, tenant: TenantId, id: SelectionId) -> Result<Option<Selection>, StoreError>;
+    /// One chunk of a selection.
+    async fn chunk(
+        &self,
+        tenant: TenantId,
+        selection: SelectionId,
+        number: i32,
+    ) -> Result<Option<Vec<ItemInput>>, StoreError>;
+    /// One job.
+    async fn job(&self, tenant: TenantId, id: JobId) -> Result<Option<Job>, StoreError>;
+    /// One page of jobs.
+    async fn list_jobs(&self, query: &JobQuery) -> Result<Vec<Job>, StoreError>;
+    /// What became of the items of a job: up to `limit` chunks from one on, in order.
+    async fn outcomes(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+        from: i32,
+        limit: u32,
+    ) -> Result<Vec<(i32, Vec<ItemResult>)>, StoreError>;
+    /// Lends out a job that works and is not lent out: of the one that had its turn the longest ago.
+    async fn claim_job(&self, owner: &str, now: Timestamp, until: Timestamp) -> Result<Option<Job>, StoreError>;
+    /// Gives a job back.
+    async fn release_job(&self, tenant: TenantId, id: JobId, owner: &str) -> Result<(), StoreError>;
+    /// Deletes selections that can no longer be used and reports of jobs that ended before an instant, some at a time;
+    /// answers how many rows went.
+    async fn prune_jobs(&self, now: Timestamp, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
+}
+
 /// A store.
 #[async_trait]
-pub trait Store: Directory + Outbox + Timers {
+pub trait Store: Directory + Outbox + Timers + Jobs {
     /// Begins a transaction.
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
     /// Whether the database answers and has the schema that this program needs.

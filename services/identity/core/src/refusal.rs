@@ -57,7 +57,7 @@ pub enum Refusal {
     OwnStatus,
     #[error("mail to {0} is suppressed, since it bounced or its owner complained; lift that first (RemoveSuppression)")]
     AddressSuppressed(String),
-    #[error("the account has version {actual}, not {expected}; read it again and decide anew")]
+    #[error("its version is {actual}, not {expected}: it was changed meanwhile; read it again and decide anew")]
     VersionMismatch { expected: i64, actual: i64 },
     #[error("the request_id was used with another request before; use a new one")]
     RequestIdReused,
@@ -100,6 +100,24 @@ pub enum Refusal {
     PermissionDenied { permission: String, scope: String },
     #[error("whoever acts needs an account of this tenant that is active; {0} is none")]
     ActorNotActive(String),
+    #[error("the account {0} has registered and waits for a seat; there is nothing to invite to")]
+    WaitsForSeat(String),
+    #[error("there is no such selection any more: previews are kept for an hour; preview it again (PreviewSelection)")]
+    SelectionNotFound,
+    #[error("there is no job {0} in this tenant")]
+    JobNotFound(String),
+    #[error("the job {0} has not ended; wait for it (WatchJob), or stop it (CancelJob)")]
+    JobRunning(String),
+    #[error("nothing in this job failed or was skipped")]
+    NothingToRetry,
+    #[error("what a job does that is called {0} cannot be taken back")]
+    CannotBeUndone(String),
+    #[error("the file cannot be read: {0}")]
+    FileNotReadable(String),
+    #[error(
+        "the file would deactivate {share} % of the active users, more than the {limit} % that are allowed; check it, or allow more (max_deactivated_percent)"
+    )]
+    SafetyStop { share: i64, limit: i64 },
     #[error("all {0} seats are taken; deactivate somebody, or raise the limit (UpdateTenant)")]
     SeatLimit(i64),
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::ids::TenantId;
 use crate::refusal::FieldViolation;
+use crate::seats::SeatPolicy;
 
 /// Steps of a reminder ladder.
 pub const MAX_REMINDERS: usize = 10;
@@ -36,6 +37,9 @@ pub struct Settings {
     pub reminder_ladder_seconds: Vec<i64>,
     /// Upper limit of active users; 0: none.
     pub seat_limit: i64,
+    /// What becomes of registrations at the limit.
+    #[serde(default)]
+    pub seat_policy: SeatPolicy,
     /// The name that mails come from; empty: `display_name`.
     pub sender_name: String,
     /// Where answers go; empty: to the sender.
@@ -55,6 +59,7 @@ impl Settings {
             invitation_lifetime_seconds: 30 * DAY,
             reminder_ladder_seconds: vec![3 * DAY, 7 * DAY, 14 * DAY],
             seat_limit: 0,
+            seat_policy: SeatPolicy::Refuse,
             sender_name: String::new(),
             reply_to: String::new(),
         }

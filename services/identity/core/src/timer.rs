@@ -16,11 +16,13 @@ pub enum TimerKind {
     Lapse,
     /// The expiration of an account is reached. Subject: the user.
     Expiration,
+    /// A seat is free, and somebody may wait for it (U8). Subject: the tenant.
+    Seat,
 }
 
 impl TimerKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Delivery, Self::Lapse, Self::Expiration];
+    pub const ALL: [Self; 4] = [Self::Delivery, Self::Lapse, Self::Expiration, Self::Seat];
 
     /// As in columns: `DELIVERY`.
     pub fn as_str(self) -> &'static str {
@@ -28,6 +30,7 @@ impl TimerKind {
             Self::Delivery => "DELIVERY",
             Self::Lapse => "LAPSE",
             Self::Expiration => "EXPIRATION",
+            Self::Seat => "SEAT",
         }
     }
 
@@ -44,7 +47,7 @@ pub struct TimerKey {
     pub tenant: TenantId,
     /// What for.
     pub kind: TimerKind,
-    /// The delivery, the invitation or the user.
+    /// The delivery, the invitation, the user or the tenant.
     pub subject: Uuid,
 }
 
@@ -53,7 +56,7 @@ pub struct TimerKey {
 pub struct Timer {
     /// Which.
     pub key: TimerKey,
-    /// About whom; `None` for a test mail.
+    /// About whom; `None` for a test mail and for a tenant.
     pub user: Option<UserId>,
     /// When it fires.
     pub due_at: Timestamp,

@@ -97,6 +97,14 @@ pub struct User {
     pub updated_at: Timestamp,
     /// When registration was completed.
     pub activated_at: Option<Timestamp>,
+    /// When the account is to be erased (U10).
+    pub deletes_at: Option<Timestamp>,
+    /// The last sign-in with the right password. Written beside the account: it is no change of it.
+    pub last_login_at: Option<Timestamp>,
+    /// Registered, and waiting for a seat since then (U8).
+    pub seat_waiting_since: Option<Timestamp>,
+    /// The fields that the person edited themselves, sorted: imports leave them alone unless told otherwise.
+    pub edited_fields: Vec<String>,
 }
 
 impl User {

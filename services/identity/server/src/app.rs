@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use usher_content::Renderer;
 use usher_core::change::Leases;
@@ -12,6 +13,7 @@ use usher_core::refusal::Refusal;
 use usher_core::tenant::Tenant;
 use usher_core::token::{InvitationToken, LinkKeys};
 
+use crate::authorize::Permissions;
 use crate::operations::access::AccessCache;
 use crate::operations::engine::{Engine, Failure};
 use crate::operations::gather::UserReader;
@@ -37,6 +39,10 @@ pub(crate) struct App {
     pub keys: Arc<LinkKeys>,
     /// For mails.
     pub renderer: Arc<Renderer>,
+    /// Who may do what.
+    pub permissions: Permissions,
+    /// Ends streams, and work that goes on by itself.
+    pub shutdown: CancellationToken,
     /// How long claims hold.
     pub leases: Leases,
     /// What stands on mails.

@@ -2,15 +2,20 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use chrono::TimeDelta;
 use http::HeaderValue;
 use serde::Deserialize;
+use usher_authorization::Authorizer;
 use usher_core::change::Leases;
 use usher_core::email::EmailAddress;
+use usher_core::role::Permission;
 use usher_core::token::{LinkKey, LinkKeys};
 use usher_platform::config::{ConfigError, Secret, SecretUrl, Settings, if_set};
+
+use crate::authorize::Permissions;
 
 /// The defaults, as commented TOML.
 pub const DEFAULTS: &str = include_str!("config.default.toml");
@@ -28,6 +33,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub passwords: Passwords,
     pub retention: Retention,
+    pub authorization: Authorization,
     pub clock: Clock,
 }
 
@@ -50,6 +56,7 @@ impl Config {
         self.links.keys()?;
         self.links.check()?;
         self.grpc.origins()?;
+        self.authorization.permissions()?;
         EmailAddress::parse(&self.mail.from_address)
             .map_err(|error| ConfigError::invalid("mail.from_address", error.to_string()))?;
         if self.retention.responses_hours < 24 {
@@ -81,6 +88,37 @@ pub struct Database {
     pub url: SecretUrl,
     pub max_connections: u32,
     pub migrate: bool,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Authorization {
+    pub policies_folder: PathBuf,
+    pub services: Vec<String>,
+}
+
+impl Authorization {
+    /// The policies, read and validated.
+    pub(crate) fn permissions(&self) -> Result<Permissions, ConfigError> {
+        let authorizer = if self.policies_folder.as_os_str().is_empty() {
+            Authorizer::embedded()
+        } else {
+            Authorizer::load(&self.policies_folder)
+                .map_err(|error| ConfigError::invalid("authorization.policies_folder", error.to_string()))?
+        };
+        let unknown = |name: &&String| *name != "*" && Permission::from_name(name).is_none();
+        if let Some(name) = self.services.iter().find(unknown) {
+            let names: Vec<&str> = Permission::ALL.iter().map(|permission| permission.as_str()).collect();
+            let problem = format!("{name:?} is no permission; there are \"*\" (all), {}", names.join(", "));
+            return Err(ConfigError::invalid("authorization.services", problem));
+        }
+        Ok(Permissions::new(
+            Arc::new(authorizer),
+            self.services.iter().cloned().collect(),
+        ))
+    }
 }
 
 /// The broker.
@@ -139,6 +177,7 @@ pub struct Passwords {
 pub struct Retention {
     pub events_days: u32,
     pub responses_hours: u32,
+    pub jobs_days: u32,
 }
 
 /// The clock.

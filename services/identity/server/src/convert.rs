@@ -4,8 +4,13 @@ use prost_types::{Duration, Timestamp as ProtoTimestamp};
 use usher_core::clock::Timestamp;
 use usher_core::delivery::{Attempt, Delivery, DeliveryKind, DeliveryStateName, Outcome, Phase};
 use usher_core::event::Event;
+use usher_core::group::Group;
+use usher_core::ids::UserId;
 use usher_core::invitation::{Invitation, InvitationState, Message};
+use usher_core::job::{ItemOutcome, ItemResult, Job, JobAction, JobState};
 use usher_core::ports::{DeliveryRecord, Suppression};
+use usher_core::role::{BuiltInRole, CustomRole, Permission, RoleRef, Scope};
+use usher_core::seats::SeatPolicy;
 use usher_core::status::StatusName;
 use usher_core::tenant::Tenant;
 use usher_core::user::{Credential, User};
@@ -65,6 +70,11 @@ pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
         create_time: Some(time(tenant.created_at)),
         version: tenant.version,
         no_reminders: settings.reminder_ladder_seconds.is_empty(),
+        seat_policy: match settings.seat_policy {
+            SeatPolicy::Refuse => proto::SeatPolicy::Refuse,
+            SeatPolicy::Wait => proto::SeatPolicy::Wait,
+        }
+        .into(),
     }
 }
 
@@ -92,6 +102,144 @@ pub(crate) fn user(user: &User, now: Timestamp) -> proto::User {
         update_time: Some(time(user.updated_at)),
         activate_time: user.activated_at.map(time),
         must_change_password: matches!(user.credential, Credential::OneTime { .. }),
+        delete_time: user.deletes_at.map(time),
+        last_login_time: user.last_login_at.map(time),
+        seat_wait_time: user.seat_waiting_since.map(time),
+    }
+}
+
+/// A group.
+pub(crate) fn group(group: &Group) -> proto::Group {
+    proto::Group {
+        tenant_id: group.tenant.to_string(),
+        group_id: group.id.to_string(),
+        name: group.name.clone(),
+        external_id: group.external_id.clone().unwrap_or_default(),
+        parent_group_id: group.parent.map(|id| id.to_string()).unwrap_or_default(),
+        version: group.version,
+        create_time: Some(time(group.created_at)),
+        update_time: Some(time(group.updated_at)),
+    }
+}
+
+/// A permission.
+pub(crate) fn permission(permission: Permission) -> proto::Permission {
+    proto::Permission {
+        name: permission.as_str().to_owned(),
+        description: permission.description().to_owned(),
+    }
+}
+
+/// A role that every tenant has, with what the policies allow it.
+pub(crate) fn built_in_role<'a>(
+    role: BuiltInRole,
+    permissions: impl IntoIterator<Item = &'a Permission>,
+) -> proto::Role {
+    proto::Role {
+        role: role.as_str().to_owned(),
+        display_name: role.as_str().to_owned(),
+        permissions: permissions.into_iter().copied().map(permission).collect(),
+        built_in: true,
+        ..proto::Role::default()
+    }
+}
+
+/// A role of a tenant's own.
+pub(crate) fn custom_role(role: &CustomRole) -> proto::Role {
+    proto::Role {
+        tenant_id: role.tenant.to_string(),
+        role: role.id.to_string(),
+        display_name: role.name.clone(),
+        permissions: role.permissions.iter().copied().map(permission).collect(),
+        built_in: false,
+        version: role.version,
+        create_time: Some(time(role.created_at)),
+    }
+}
+
+/// A role that somebody holds somewhere.
+pub(crate) fn assignment(user: UserId, role: RoleRef, scope: &Scope) -> proto::RoleAssignment {
+    let (kind, id) = match scope {
+        Scope::Platform => (proto::ScopeKind::Platform, String::new()),
+        Scope::Group(group) => (proto::ScopeKind::Group, group.to_string()),
+        Scope::Session(session) => (proto::ScopeKind::Session, session.clone()),
+    };
+    proto::RoleAssignment {
+        user_id: user.to_string(),
+        role: role.to_string(),
+        scope: Some(proto::Scope { kind: kind.into(), id }),
+    }
+}
+
+/// A job.
+pub(crate) fn job(job: &Job) -> proto::Job {
+    let state = match job.state {
+        JobState::Running => proto::JobState::Running,
+        JobState::Done => proto::JobState::Done,
+        JobState::Cancelled => proto::JobState::Cancelled,
+    };
+    proto::Job {
+        tenant_id: job.tenant.to_string(),
+        job_id: job.id.to_string(),
+        action: job.action.name().to_owned(),
+        state: state.into(),
+        total_count: job.total,
+        done_count: job.counts.done(),
+        changed_count: job.counts.changed,
+        unchanged_count: job.counts.unchanged,
+        skipped_count: job.counts.skipped,
+        failed_count: job.counts.failed,
+        origin_job_id: job.origin.map(|id| id.to_string()).unwrap_or_default(),
+        create_time: Some(time(job.created_at)),
+        end_time: job.ended_at.map(time),
+        actor_id: job.actor.clone(),
+        reason: job.reason.clone(),
+        can_be_undone: job.action.can_be_undone() && job.state.has_ended() && job.counts.changed > 0,
+        dry_run: matches!(job.action, JobAction::Import { dry_run: true, .. }),
+    }
+}
+
+/// How an item ended.
+pub(crate) fn item_outcome(outcome: ItemOutcome) -> proto::JobOutcome {
+    match outcome {
+        ItemOutcome::Changed => proto::JobOutcome::Changed,
+        ItemOutcome::Unchanged => proto::JobOutcome::Unchanged,
+        ItemOutcome::Skipped => proto::JobOutcome::Skipped,
+        ItemOutcome::Failed => proto::JobOutcome::Failed,
+    }
+}
+
+/// How an item ended, as reports name it.
+pub(crate) fn item_outcome_name(outcome: ItemOutcome) -> &'static str {
+    match outcome {
+        ItemOutcome::Changed => "CHANGED",
+        ItemOutcome::Unchanged => "UNCHANGED",
+        ItemOutcome::Skipped => "SKIPPED",
+        ItemOutcome::Failed => "FAILED",
+    }
+}
+
+/// How an item ended, from a filter.
+pub(crate) fn item_outcome_named(outcome: i32) -> Option<ItemOutcome> {
+    match proto::JobOutcome::try_from(outcome).ok()? {
+        proto::JobOutcome::Unspecified => None,
+        proto::JobOutcome::Changed => Some(ItemOutcome::Changed),
+        proto::JobOutcome::Unchanged => Some(ItemOutcome::Unchanged),
+        proto::JobOutcome::Skipped => Some(ItemOutcome::Skipped),
+        proto::JobOutcome::Failed => Some(ItemOutcome::Failed),
+    }
+}
+
+/// What became of an item.
+pub(crate) fn job_item(item: &ItemResult) -> proto::JobItem {
+    proto::JobItem {
+        position: item.position,
+        user_id: item.user.map(|id| id.to_string()).unwrap_or_default(),
+        outcome: item_outcome(item.outcome).into(),
+        reason: item.reason.clone(),
+        message: item.message.clone(),
+        column: item.column.clone(),
+        detail: item.detail.clone(),
     }
 }
 
@@ -286,6 +434,10 @@ pub(crate) fn event(event: &Event) -> LifecycleEvent {
         expire_time: event.expires_at.map(time),
         reminder_step: event.reminder_step,
         changed_fields: event.changed_fields.clone(),
+        group_id: event.group.map(|id| id.to_string()).unwrap_or_default(),
+        role: event.role.clone(),
+        session_id: event.session.clone(),
+        job_id: event.job.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! `usher_core` and the store, in one transaction. `background` publishes what happened and fires what is due.
 
 mod app;
+mod authorize;
 pub mod background;
 mod call;
 pub mod clock;
@@ -38,6 +39,7 @@ use uuid::Uuid;
 use crate::app::{App, Sender};
 use crate::background::event_log::{InOutbox, OutboxLog};
 use crate::background::housekeeping::Housekeeping;
+use crate::background::jobs::JobRunner;
 use crate::background::relay::Relay;
 use crate::background::sweep::Sweep;
 use crate::clock::DatabaseClock;
@@ -103,7 +105,7 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
     let access = Arc::new(AccessCache::new(Arc::clone(&store), clock.clone() as Arc<dyn Clock>));
     let writers = if sqlite { 1 } else { 2 };
     let engine = Engine::start(Arc::clone(&store), clock.clone(), access.clone(), writers);
-    api.open(App {
+    let app = App {
         engine: engine.clone(),
         reader: UserReader::start(&store, 3),
         access: Arc::clone(&access),
@@ -112,6 +114,8 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         clock: clock.clone(),
         keys,
         renderer: Arc::new(Renderer::new()),
+        permissions: config.authorization.permissions()?,
+        shutdown: context.shutdown.clone(),
         leases: config.delivery.leases(),
         sender: Arc::new(Sender {
             from_address: config.mail.from_address.clone(),
@@ -119,8 +123,14 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
             accept_url: config.links.accept_url.clone(),
             sign_in_url: config.links.sign_in_url.clone(),
         }),
-    });
+    };
+    api.open(app.clone());
     database.set(true, "");
+    let runner = JobRunner {
+        app,
+        owner: format!("{}-{}", context.name, Uuid::new_v4().simple()),
+    };
+    tasks.spawn(runner.run(engine.commits(), shutdown.clone()));
 
     let follower = (Arc::clone(&clock), Arc::clone(&store), shutdown.clone());
     tasks.spawn(async move { follower.0.follow(&*follower.1, follower.2).await });
@@ -140,6 +150,7 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         database,
         events: TimeDelta::days(i64::from(config.retention.events_days.max(1))),
         responses: TimeDelta::hours(i64::from(config.retention.responses_hours)),
+        jobs: TimeDelta::days(i64::from(config.retention.jobs_days.max(1))),
     };
     tasks.spawn(housekeeping.run(shutdown.clone()));
     let bus = start_bus(&config, &context, &store, clock.clone(), engine.commits(), &tasks);

@@ -33,7 +33,11 @@ impl<'a> Question<'a> {
         let Some(last) = rows.last().filter(|_| full) else {
             return String::new();
         };
-        let after = after(last);
+        self.token(&after(last))
+    }
+
+    /// The token of the page after a place.
+    pub(crate) fn token(&self, after: &After) -> String {
         let mut body = after.id.as_bytes().to_vec();
         body.extend_from_slice(after.key.as_bytes());
         let mut token = self.keys.seal(PURPOSE, &self.sealed(&body)).to_vec();

@@ -21,9 +21,13 @@ use tower::Service;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use usher_platform::{Failure, Readiness};
 use usher_proto::identity::v1::access_service_server::AccessServiceServer;
+use usher_proto::identity::v1::bulk_service_server::BulkServiceServer;
 use usher_proto::identity::v1::delivery_service_server::DeliveryServiceServer;
 use usher_proto::identity::v1::event_service_server::EventServiceServer;
+use usher_proto::identity::v1::group_service_server::GroupServiceServer;
 use usher_proto::identity::v1::invitation_service_server::InvitationServiceServer;
+use usher_proto::identity::v1::role_service_server::RoleServiceServer;
+use usher_proto::identity::v1::seat_service_server::SeatServiceServer;
 use usher_proto::identity::v1::tenant_service_server::TenantServiceServer;
 use usher_proto::identity::v1::user_service_server::UserServiceServer;
 use usher_proto::identity::v1::work_service_server::WorkServiceServer;
@@ -41,11 +45,15 @@ const MAX_REQUEST: usize = 4 << 20;
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Names of the services, as health and reflection know them.
-pub(crate) const SERVICES: [&str; 7] = [
+pub(crate) const SERVICES: [&str; 11] = [
     "usher.identity.v1.AccessService",
+    "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
     "usher.identity.v1.EventService",
+    "usher.identity.v1.GroupService",
     "usher.identity.v1.InvitationService",
+    "usher.identity.v1.RoleService",
+    "usher.identity.v1.SeatService",
     "usher.identity.v1.TenantService",
     "usher.identity.v1.UserService",
     "usher.identity.v1.WorkService",
@@ -186,6 +194,10 @@ async fn serve(
         .add_service(reflection().build_v1alpha()?)
         .add_service(late!(|it| bounded!(TenantServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(UserServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(BulkServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(GroupServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(RoleServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(SeatServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(InvitationServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(AccessServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(WorkServiceServer, it.app.clone())))

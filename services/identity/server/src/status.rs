@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 use usher_core::ports::StoreError;
 use usher_core::refusal::Refusal;
-use usher_proto::identity::v1::ErrorReason;
+use usher_proto::identity::v1::{ErrorReason, ItemRefusal};
 
 use crate::operations::engine::Failure;
 
@@ -60,6 +60,14 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::RoleInUse(_) => (Code::FailedPrecondition, ErrorReason::RoleInUse),
         Refusal::PermissionDenied { .. } => (Code::PermissionDenied, ErrorReason::PermissionDenied),
         Refusal::ActorNotActive(_) => (Code::PermissionDenied, ErrorReason::ActorNotActive),
+        Refusal::SelectionNotFound => (Code::NotFound, ErrorReason::SelectionNotFound),
+        Refusal::JobNotFound(_) => (Code::NotFound, ErrorReason::JobNotFound),
+        Refusal::JobRunning(_) => (Code::FailedPrecondition, ErrorReason::JobRunning),
+        Refusal::NothingToRetry => (Code::FailedPrecondition, ErrorReason::NothingToRetry),
+        Refusal::CannotBeUndone(_) => (Code::FailedPrecondition, ErrorReason::CannotBeUndone),
+        Refusal::FileNotReadable(_) => (Code::InvalidArgument, ErrorReason::FileNotReadable),
+        Refusal::SafetyStop { .. } => (Code::FailedPrecondition, ErrorReason::SafetyStop),
+        Refusal::WaitsForSeat(_) => (Code::FailedPrecondition, ErrorReason::WaitsForSeat),
         Refusal::SeatLimit(_) => (Code::ResourceExhausted, ErrorReason::SeatLimit),
     }
 }
@@ -90,6 +98,14 @@ pub fn refused(refusal: &Refusal) -> Status {
         _ => {}
     }
     Status::with_error_details(code, refusal.to_string(), details)
+}
+
+/// A refusal of one item among several.
+pub fn item(refusal: &Refusal) -> ItemRefusal {
+    ItemRefusal {
+        reason: reason_name(classify(refusal).1).to_owned(),
+        message: refusal.to_string(),
+    }
 }
 
 /// A failure as a status.

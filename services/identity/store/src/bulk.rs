@@ -22,6 +22,8 @@ const SQLITE_VALUES: usize = 30_000;
 pub(crate) enum OnConflict<'a, C> {
     /// The statement fails: the row had to be new.
     Fail,
+    /// It stays as it is.
+    Keep,
     /// It is replaced.
     Replace,
     /// Only these columns are.
@@ -102,6 +104,7 @@ fn conflict_clause<E: EntityTrait>(columns: &[E::Column], on_conflict: OnConflic
     let key: Vec<&str> = E::PrimaryKey::iter().map(|part| part.into_column().as_str()).collect();
     let replaced: Vec<&str> = match on_conflict {
         OnConflict::Fail => return String::new(),
+        OnConflict::Keep => return format!(" ON CONFLICT ({}) DO NOTHING", key.join(", ")),
         OnConflict::Replace => columns
             .iter()
             .map(IdenStatic::as_str)

@@ -1,22 +1,30 @@
 //! Reads outside of transactions, but for lists, which are in `list`.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
-use usher_core::account::Account;
+use usher_core::account::{Account, Belonging};
+use usher_core::clock::Timestamp;
 use usher_core::event::Event;
+use usher_core::group::Group;
 use usher_core::ids::{InvitationId, TenantId, UserId};
 use usher_core::invitation::Invitation;
 use usher_core::ports::{
-    After, DeliveryQuery, DeliveryRecord, Directory, InvitationQuery, Keys, StoreError, Suppression, UserQuery,
+    After, AssignmentQuery, DeliveryQuery, DeliveryRecord, Directory, GroupQuery, InvitationQuery, Keys, StoreError,
+    Suppression, UserQuery,
 };
+use usher_core::role::{Assignment, CustomRole};
+use usher_core::seats::{SeatEntry, SeatUsage};
 use usher_core::tenant::Tenant;
 use usher_core::user::User;
+use uuid::Uuid;
 
-use crate::entity::{history, invitation, outbox, tenant, user};
+use crate::entity::{group, history, invitation, outbox, role, tenant, user};
 use crate::error::store_error;
-use crate::load::{Locking, load};
+use crate::load::{Locking, load, people};
 use crate::sql::{Sql, columns_of};
-use crate::{SeaStore, list};
+use crate::{SeaStore, list, list_people};
 
 /// Keys of one statement: twice as many values are bound on SQLite, whose limit is 32,766.
 const CHUNK: usize = 10_000;
@@ -125,6 +133,72 @@ impl Directory for SeaStore {
             .all(&self.reader)
             .await;
         Ok(rows.map_err(store_error)?.into_iter().map(Suppression::from).collect())
+    }
+
+    async fn belongings(
+        &self,
+        users: &[(TenantId, UserId)],
+    ) -> Result<HashMap<(TenantId, UserId), Belonging>, StoreError> {
+        people::belongings(&self.reader, users).await
+    }
+
+    async fn groups(&self, tenant: TenantId) -> Result<Vec<Group>, StoreError> {
+        let rows = group::Entity::find()
+            .filter(group::Column::TenantId.eq(tenant.0))
+            .all(&self.reader)
+            .await;
+        Ok(rows.map_err(store_error)?.into_iter().map(Group::from).collect())
+    }
+
+    async fn list_groups(&self, query: &GroupQuery) -> Result<Vec<Group>, StoreError> {
+        let rows = list_people::groups(query).all(&self.reader).await;
+        Ok(rows.map_err(store_error)?.into_iter().map(Group::from).collect())
+    }
+
+    async fn roles(&self, tenant: TenantId) -> Result<Vec<CustomRole>, StoreError> {
+        let rows = role::Entity::find()
+            .filter(role::Column::TenantId.eq(tenant.0))
+            .order_by_asc(role::Column::NameKey)
+            .all(&self.reader)
+            .await;
+        rows.map_err(store_error)?
+            .into_iter()
+            .map(CustomRole::try_from)
+            .collect()
+    }
+
+    async fn list_assignments(&self, query: &AssignmentQuery) -> Result<Vec<Assignment>, StoreError> {
+        let rows = list_people::assignments(query).all(&self.reader).await;
+        rows.map_err(store_error)?
+            .into_iter()
+            .map(Assignment::try_from)
+            .collect()
+    }
+
+    async fn seat_usage(&self, tenant: TenantId, now: Timestamp, horizon: Timestamp) -> Result<SeatUsage, StoreError> {
+        list_people::seat_usage(self, tenant, now, horizon).await
+    }
+
+    async fn seat_ledger(
+        &self,
+        tenant: TenantId,
+        user: Option<UserId>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<(i64, SeatEntry)>, StoreError> {
+        let rows = list_people::seat_ledger(tenant, user, before, limit)
+            .all(&self.reader)
+            .await;
+        rows.map_err(store_error)?
+            .into_iter()
+            .map(|row| Ok((row.sequence, row.try_into()?)))
+            .collect()
+    }
+
+    async fn seat_queue(&self, tenant: TenantId, now: Timestamp, limit: u32) -> Result<Vec<UserId>, StoreError> {
+        let users = list_people::seat_queue(tenant, now, limit);
+        let users: Vec<Uuid> = users.into_tuple().all(&self.reader).await.map_err(store_error)?;
+        Ok(users.into_iter().map(UserId).collect())
     }
 
     async fn history(&self, tenant: TenantId, user: UserId, limit: u32) -> Result<Vec<Event>, StoreError> {

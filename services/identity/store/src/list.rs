@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, Value,
+    QuerySelect as _, Select, Statement, Value,
 };
 use usher_core::delivery::Attempt;
 use usher_core::ids::TenantId;
 use usher_core::invitation::InvitationState;
-use usher_core::ports::{After, DeliveryQuery, InvitationQuery, StoreError, UserOrder, UserQuery};
+use usher_core::ports::{Activity, After, DeliveryQuery, InvitationQuery, StoreError, UserOrder, UserQuery};
 use usher_core::status::StatusName;
 use uuid::Uuid;
 
@@ -27,27 +27,12 @@ pub(crate) fn not_erased() -> Expr {
 
 /// One page of users.
 pub(crate) fn users(backend: DbBackend, query: &UserQuery) -> Result<Select<user::Entity>, StoreError> {
-    let mut select = user::Entity::find().filter(user::Column::TenantId.eq(query.tenant.0));
-    if query.statuses.is_empty() {
-        select = select.filter(not_erased());
-    } else {
-        let statuses = query.statuses.iter().map(|status| has_status(*status, query.now));
-        select = select.filter(any(statuses));
-    }
-    for label in &query.labels {
-        select = select.filter(has_label(backend, label));
-    }
-    if !query.languages.is_empty() {
-        select = select.filter(user::Column::Language.is_in(&query.languages));
-    }
-    if !query.text.is_empty() {
-        let pattern = LikeExpr::new(format!("%{}%", escaped(&query.text))).escape('\\');
-        select = select.filter(user::Column::SearchKey.like(pattern));
-    }
+    let select = matching(backend, query);
     let (column, is_instant) = match query.order {
         UserOrder::Name => (user::Column::NameKey, false),
         UserOrder::Email => (user::Column::EmailKey, false),
         UserOrder::Created => (user::Column::CreatedAt, true),
+        UserOrder::LastLogin => (user::Column::LastLoginAt, true),
     };
     let order = if query.descending { Order::Desc } else { Order::Asc };
     let key = |after: &After| {
@@ -65,6 +50,85 @@ pub(crate) fn users(backend: DbBackend, query: &UserQuery) -> Result<Select<user
         after.transpose()?,
         query.limit,
     ))
+}
+
+/// Whom a query matches, in no order.
+pub(crate) fn matching(backend: DbBackend, query: &UserQuery) -> Select<user::Entity> {
+    let mut select = user::Entity::find().filter(user::Column::TenantId.eq(query.tenant.0));
+    if query.statuses.is_empty() {
+        select = select.filter(not_erased());
+    } else {
+        let statuses = query.statuses.iter().map(|status| has_status(*status, query.now));
+        select = select.filter(any(statuses));
+    }
+    for label in &query.labels {
+        select = select.filter(has_label(backend, label));
+    }
+    if !query.languages.is_empty() {
+        select = select.filter(user::Column::Language.is_in(&query.languages));
+    }
+    if !query.text.is_empty() {
+        let pattern = LikeExpr::new(format!("%{}%", escaped(&query.text))).escape('\\');
+        select = select.filter(user::Column::SearchKey.like(pattern));
+    }
+    if !query.groups.is_empty() {
+        select = select.filter(in_any_group(backend, query));
+    }
+    if !query.roles.is_empty() {
+        select = select.filter(holds_any_role(backend, query));
+    }
+    match query.activity {
+        Activity::Any => {}
+        Activity::NeverLoggedIn => select = select.filter(user::Column::LastLoginAt.eq(DateTime::<Utc>::UNIX_EPOCH)),
+        Activity::InactiveSince(at) => {
+            select = select
+                .filter(user::Column::LastLoginAt.gt(DateTime::<Utc>::UNIX_EPOCH))
+                .filter(user::Column::LastLoginAt.lt(at));
+        }
+    }
+    if let Some(before) = query.invited_before {
+        select = select.filter(was_invited_before(backend, before, query.now));
+    }
+    if query.waiting_for_seat {
+        select = select.filter(user::Column::SeatWaitingSince.is_not_null());
+    }
+    select
+}
+
+/// A condition that is written out.
+pub(crate) fn condition(sql: Sql) -> Expr {
+    let Statement { sql, values, .. } = sql.into_statement();
+    Expr::cust_with_values(sql, values.map(|values| values.0).unwrap_or_default())
+}
+
+fn in_any_group(backend: DbBackend, query: &UserQuery) -> Expr {
+    let mut sql = Sql::new(
+        backend,
+        "EXISTS (SELECT 1 FROM group_members m WHERE m.tenant_id = users.tenant_id AND m.user_id = users.user_id AND ",
+    );
+    sql.is_any("m.group_id", query.groups.iter().map(|group| group.0.into()))
+        .push(")");
+    condition(sql)
+}
+
+fn holds_any_role(backend: DbBackend, query: &UserQuery) -> Expr {
+    let mut sql = Sql::new(
+        backend,
+        "EXISTS (SELECT 1 FROM role_assignments a WHERE a.tenant_id = users.tenant_id AND a.user_id = users.user_id AND ",
+    );
+    sql.is_any("a.role", query.roles.iter().map(|role| role.to_string().into()))
+        .push(")");
+    condition(sql)
+}
+
+fn was_invited_before(backend: DbBackend, before: DateTime<Utc>, now: DateTime<Utc>) -> Expr {
+    let mut sql = Sql::new(
+        backend,
+        "EXISTS (SELECT 1 FROM invitations i WHERE i.tenant_id = users.tenant_id AND i.user_id = users.user_id \
+         AND i.state = 'SENT' AND i.sent_at < ",
+    );
+    sql.bind(before).push(" AND i.lapses_at > ").bind(now).push(")");
+    condition(sql)
 }
 
 /// One page of invitations, the newest first.
@@ -168,7 +232,7 @@ pub(crate) fn suppressions(
     ))
 }
 
-fn page<E: EntityTrait>(
+pub(crate) fn page<E: EntityTrait>(
     mut select: Select<E>,
     (key, id): (E::Column, E::Column),
     order: &Order,
@@ -190,7 +254,7 @@ fn page<E: EntityTrait>(
         .limit(u64::from(limit))
 }
 
-fn newest_first(after: Option<&After>) -> Result<Option<(Value, Value)>, StoreError> {
+pub(crate) fn newest_first(after: Option<&After>) -> Result<Option<(Value, Value)>, StoreError> {
     after
         .map(|after| Ok((instant(&after.key)?, after.id.into())))
         .transpose()
@@ -249,7 +313,7 @@ fn has_label(backend: DbBackend, label: &str) -> Expr {
 }
 
 /// A text in which nothing stands for anything else.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '%' | '_' | '\\') {

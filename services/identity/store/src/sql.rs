@@ -118,6 +118,14 @@ impl Sql {
         self
     }
 
+    /// Puts `FOR SHARE` where there are row locks: the rows stay, and others may hold them too.
+    pub(crate) fn for_share(&mut self, of: &str) -> &mut Self {
+        if self.is_postgres() {
+            self.push(" FOR SHARE OF ").push(of);
+        }
+        self
+    }
+
     pub(crate) fn into_statement(self) -> Statement {
         let mut text = String::new();
         let last = self.pieces.len().saturating_sub(1);

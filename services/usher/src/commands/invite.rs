@@ -105,6 +105,7 @@ pub(super) async fn run(command: &Invite, session: &Session) -> Result<Exit, Fai
             expire_time: command.expire,
             messages: messages.clone(),
             options: Some(command.change.options()),
+            ..InviteUsersRequest::default()
         };
         results.extend(
             session

@@ -240,6 +240,7 @@ async fn list(list: &List, session: &Session) -> Result<Vec<User>, Failure> {
         labels: list.label.clone(),
         languages: list.language.clone(),
         text: list.text.clone(),
+        ..UserFilter::default()
     };
     let page = |page_size, page_token| {
         let request = ListUsersRequest {
@@ -286,6 +287,7 @@ async fn create(create: &Create, session: &Session) -> Result<User, Failure> {
         initial_state: state.into(),
         password: password.unwrap_or_default(),
         options: Some(create.change.options()),
+        ..CreateUserRequest::default()
     };
     let user = session.client.users().create_user(request).await?.into_inner().user;
     user.ok_or_else(|| incomplete("user"))

@@ -163,6 +163,7 @@ impl Import<'_> {
             initial_state: InitialState::Pending.into(),
             password: String::new(),
             options: Some(self.options(key, "create")),
+            ..CreateUserRequest::default()
         };
         let answer = patiently(|| async { Ok(self.client.users().create_user(request.clone()).await?) }).await?;
         answer.into_inner().user.ok_or_else(|| incomplete("user"))

@@ -113,7 +113,8 @@ impl Account {
         }
     }
 
-    /// Completes the registration (L1, S3).
+    /// Completes the registration (L1, S3). Where every seat is taken it is refused, and the link stays usable; or it
+    /// counts, and the person waits for a seat (U8).
     pub fn accept(
         &mut self,
         token: InvitationToken,
@@ -126,8 +127,8 @@ impl Account {
         self.user.profile.first_name = registration.first_name;
         self.user.profile.last_name = registration.last_name;
         self.user.credential = Credential::Password(registration.password_hash);
-        self.user.activated_at = Some(act.now);
-        self.change_status(Status::ACTIVE, EventType::UserActivated, act, changes);
+        self.mark_edited(["first_name", "last_name"]);
+        self.activate_or_wait(act, changes)?;
         if let Some(invitation) = &mut self.invitation {
             invitation.accepted_at = Some(act.now);
         }
@@ -331,6 +332,7 @@ impl Account {
             Status::Deactivated { .. } => Err(Refusal::UserDeactivated(self.name())),
             Status::Expired { .. } => Err(Refusal::UserExpired(self.name())),
             Status::Erased => Err(Refusal::UserErased(self.name())),
+            Status::Onboarding(_) if self.user.seat_waiting_since.is_some() => Err(Refusal::WaitsForSeat(self.name())),
             Status::Onboarding(_) if self.suppressed => Err(Refusal::AddressSuppressed(address)),
             Status::Onboarding(_) => Ok(()),
         }

@@ -10,22 +10,26 @@
 //! any of these, DEACTIVATED included ──date reached──▶ EXPIRED ──later date──▶ what it was
 //! ```
 
+mod belonging;
 mod deliver;
 mod explain;
 mod invite;
 mod mail;
 mod profile;
+mod seat;
 mod standing;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+pub use belonging::{Belonging, MAX_GROUPS, Placement};
 pub use deliver::{Begin, NotNeeded, Resolution};
 pub use explain::{NextAction, NextStep};
 pub use invite::Registration;
 pub use mail::Detached;
 pub use profile::ProfileUpdate;
+pub use seat::{seat_timer, wake_waiting};
 
 use crate::change::{Act, Changeset};
 use crate::clock::Timestamp;
@@ -34,6 +38,7 @@ use crate::event::EventType;
 use crate::ids::{InvitationId, UserId};
 use crate::invitation::{Invitation, InvitationState};
 use crate::refusal::Refusal;
+use crate::seats::{SeatPolicy, Seats};
 use crate::status::{Onboarding, Status};
 use crate::tenant::Tenant;
 use crate::timer::{Timer, TimerKey, TimerKind};
@@ -52,6 +57,10 @@ pub struct Account {
     pub deliveries: Vec<Delivery>,
     /// Their address gets no mail (L13).
     pub suppressed: bool,
+    /// The seats of their organisation. Right only where a command asked for them to be loaded.
+    pub seats: Seats,
+    /// Their groups and roles.
+    pub belonging: Belonging,
 }
 
 /// What is needed to create an account.
@@ -65,6 +74,8 @@ pub struct NewUser {
     pub credential: Option<Credential>,
     /// When access ends by itself (S13).
     pub expires_at: Option<Timestamp>,
+    /// When the account is to be erased (U10).
+    pub deletes_at: Option<Timestamp>,
 }
 
 /// Whether a command changed anything.
@@ -77,9 +88,21 @@ pub enum Effect {
 }
 
 impl Account {
-    /// Creates an account (S1, L2).
-    pub fn create(tenant: Arc<Tenant>, new: NewUser, suppressed: bool, act: &Act, changes: &mut Changeset) -> Self {
-        let active = new.credential.is_some();
+    /// Creates an account (S1, L2). Where it would be active and every seat is taken, it is refused, or waits (U8).
+    pub fn create(
+        tenant: Arc<Tenant>,
+        seats: Seats,
+        new: NewUser,
+        suppressed: bool,
+        act: &Act,
+        changes: &mut Changeset,
+    ) -> Result<Self, Refusal> {
+        let registered = new.credential.is_some();
+        let active = registered && seats.has_room(&tenant.settings);
+        let waits = registered && !active;
+        if waits && tenant.settings.seat_policy == SeatPolicy::Refuse {
+            return Err(Refusal::SeatLimit(tenant.settings.seat_limit));
+        }
         let user = User {
             tenant: tenant.id,
             id: new.id,
@@ -92,6 +115,10 @@ impl Account {
             created_at: act.now,
             updated_at: act.now,
             activated_at: active.then_some(act.now),
+            deletes_at: new.deletes_at,
+            last_login_at: None,
+            seat_waiting_since: waits.then_some(act.now),
+            edited_fields: Vec::new(),
         };
         let mut account = Self {
             tenant,
@@ -99,6 +126,8 @@ impl Account {
             invitation: None,
             deliveries: Vec::new(),
             suppressed,
+            seats,
+            belonging: Belonging::default(),
         };
         changes.created_users.insert((account.user.tenant, account.user.id));
         changes
@@ -108,13 +137,19 @@ impl Account {
         created.to = Some(account.user.status.name());
         changes.events.push(created);
         account.set_expiration_timer(changes);
+        if waits {
+            changes.events.push(account.event(act, EventType::SeatWaiting));
+        }
         if active {
+            account.count_seat(Status::PENDING, EventType::UserActivated, act, changes);
             let mut activated = account.event(act, EventType::UserActivated);
             activated.to = Some(account.user.status.name());
             changes.events.push(activated);
+        }
+        if registered {
             account.notify_created(act, changes);
         }
-        account
+        Ok(account)
     }
 
     /// Carries out a command that may be refused: refused, it leaves no trace in the account and none in the changeset.
@@ -124,6 +159,7 @@ impl Account {
         command: impl FnOnce(&mut Self, &mut Changeset) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let before = self.clone();
+        let seats = self.seats.used();
         let mut own = Changeset::default();
         match command(self, &mut own) {
             Ok(value) => {
@@ -132,6 +168,7 @@ impl Account {
             }
             Err(refusal) => {
                 *self = before;
+                self.seats.set(seats);
                 Err(refusal)
             }
         }
@@ -188,6 +225,7 @@ impl Account {
         self.user.status = to;
         self.user.status_since = act.now;
         self.touch(act, changes);
+        self.count_seat(from, kind, act, changes);
         let mut event = self.event(act, kind);
         event.from = Some(from.name());
         event.to = Some(to.name());

@@ -2,6 +2,7 @@
 
 use super::{Account, Effect};
 use crate::change::{Act, Changeset};
+use crate::clock::Timestamp;
 use crate::delivery::{DeliveryKind, DeliveryState};
 use crate::email::EmailAddress;
 use crate::event::EventType;
@@ -20,6 +21,7 @@ pub struct ProfileUpdate {
     pub last_name: Option<String>,
     pub language: Option<String>,
     pub labels: Option<Vec<String>>,
+    pub deletes_at: Option<Option<Timestamp>>,
 }
 
 impl Account {
@@ -68,8 +70,15 @@ impl Account {
             set("labels", labels != profile.labels);
             profile.labels = labels;
         }
+        if let Some(deletes_at) = update.deletes_at {
+            set("delete_time", deletes_at != self.user.deletes_at);
+            self.user.deletes_at = deletes_at;
+        }
         if fields.is_empty() {
             return Ok(Effect::Unchanged);
+        }
+        if act.is_by(self.user.id) {
+            self.mark_edited(fields.iter().map(String::as_str));
         }
         self.touch(act, changes);
         let mut event = self.event(act, EventType::UserUpdated);
@@ -89,6 +98,14 @@ impl Account {
             self.open_invitation(message, act, changes);
         }
         Ok(Effect::Changed)
+    }
+
+    /// Notes that the person set these fields themselves.
+    pub(super) fn mark_edited<'a>(&mut self, fields: impl IntoIterator<Item = &'a str>) {
+        let edited = &mut self.user.edited_fields;
+        edited.extend(fields.into_iter().map(str::to_owned));
+        edited.sort();
+        edited.dedup();
     }
 
     /// After the address changed: who was not told of their account yet, or told a one-time password, is told there, unless
@@ -121,8 +138,10 @@ impl Account {
 
     /// Adds labels to those that are there.
     pub fn add_labels(&mut self, labels: &[String], act: &Act, changes: &mut Changeset) -> Result<Effect, Refusal> {
-        let mut all = self.user.profile.labels.clone();
-        all.extend_from_slice(labels);
+        self.edit_labels(labels, &[], act, changes)
+    }
+
+    fn set_labels(&mut self, all: Vec<String>, act: &Act, changes: &mut Changeset) -> Result<Effect, Refusal> {
         let all = crate::text::labels(&all).map_err(|faults| {
             Refusal::field(
                 "labels",
@@ -141,6 +160,19 @@ impl Account {
             act,
             changes,
         )
+    }
+
+    /// Adds labels and takes others off; what is named in both is added.
+    pub fn edit_labels(
+        &mut self,
+        add: &[String],
+        remove: &[String],
+        act: &Act,
+        changes: &mut Changeset,
+    ) -> Result<Effect, Refusal> {
+        let kept = self.user.profile.labels.iter().filter(|label| !remove.contains(label));
+        let labels = kept.chain(add).cloned().collect();
+        self.set_labels(labels, act, changes)
     }
 
     /// The address gets mail again (L13): kept in the history, so that it is known who lifted it and why.

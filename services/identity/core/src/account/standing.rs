@@ -35,8 +35,10 @@ impl Account {
         self.check_own_status(act)?;
         match self.user.status {
             Status::Deactivated { restores } => {
+                self.check_seat(Status::Onboarding(restores))?;
                 self.change_status(Status::Onboarding(restores), EventType::UserReactivated, act, changes);
                 self.resume_mail(act, changes);
+                self.ask_for_seat(act, changes);
                 Ok(Effect::Changed)
             }
             Status::Onboarding(_) => Ok(Effect::Unchanged),
@@ -58,10 +60,12 @@ impl Account {
         match self.user.status {
             Status::Erased => return Err(Refusal::UserErased(self.name())),
             Status::Expired { restores } => {
+                self.check_seat(restores.into())?;
                 self.user.expires_at = at;
                 self.change_status(restores.into(), EventType::UserRestored, act, changes);
                 self.set_expiration_timer(changes);
                 self.resume_mail(act, changes);
+                self.ask_for_seat(act, changes);
             }
             Status::Onboarding(_) | Status::Deactivated { .. } if self.user.expires_at == at => {
                 return Ok(Effect::Unchanged);

@@ -30,6 +30,8 @@ pub struct Housekeeping {
     pub events: TimeDelta,
     /// How long answers are kept.
     pub responses: TimeDelta,
+    /// How long reports of jobs are kept.
+    pub jobs: TimeDelta,
 }
 
 impl Housekeeping {
@@ -61,6 +63,9 @@ impl Housekeeping {
                     Err(error) => {
                         tracing::warn!(%error, "rows that are no longer kept cannot be deleted; tried again later");
                     }
+                }
+                if let Err(error) = self.store.prune_jobs(now, now - self.jobs, PRUNE_ROWS).await {
+                    tracing::warn!(%error, "old jobs cannot be deleted; tried again later");
                 }
             }
             tokio::select! {

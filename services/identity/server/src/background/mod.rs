@@ -2,5 +2,6 @@
 
 pub mod event_log;
 pub mod housekeeping;
+pub(crate) mod jobs;
 pub mod relay;
 pub mod sweep;

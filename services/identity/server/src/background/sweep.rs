@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
+use usher_core::account::{Effect, wake_waiting};
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Clock;
 use usher_core::ids::{DeliveryId, InvitationId};
@@ -66,6 +67,10 @@ impl Sweep {
     }
 
     async fn fire(&self, timer: Timer) -> (Timer, Result<(), Failure>) {
+        if timer.key.kind == TimerKind::Seat {
+            let result = self.fill_seats(&timer).await;
+            return (timer, result);
+        }
         let span = tracing::info_span!("job.timer", kind = timer.key.kind.as_str(), subject = %timer.key.subject);
         let fired = timer.clone();
         let command = Command::new(keys(&timer), move |world, changes| {
@@ -77,6 +82,40 @@ impl Sweep {
     }
 }
 
+impl Sweep {
+    /// Gives free seats to those who wait for one, in their order (U8).
+    async fn fill_seats(&self, timer: &Timer) -> Result<(), Failure> {
+        let tenant = timer.key.tenant;
+        let queue = self.store.seat_queue(tenant, self.clock.now(), BATCH).await?;
+        let keys = Keys {
+            tenants: [tenant].into(),
+            users: queue.iter().map(|user| (tenant, *user)).collect(),
+            with_mail: true,
+            with_seats: Some(self.clock.now()),
+            ..Keys::default()
+        };
+        let key = timer.key;
+        let command = Command::new(keys, move |world, changes| {
+            let mut act = Act::by_usher(world.now, "a seat was free");
+            act.trace_parent = usher_platform::trace::current_trace_parent();
+            let mut all = true;
+            for user in &queue {
+                if let Ok(account) = world.account(tenant, *user) {
+                    all &= account.take_free_seat(&act, changes) == Effect::Changed;
+                }
+            }
+            // Everybody found a seat, and more may wait: it fires again. Else the next seat that is freed sets it anew.
+            if all && queue.len() >= BATCH as usize {
+                wake_waiting(&*world.tenant(tenant)?, &act, changes);
+            } else {
+                changes.clear_timer(key);
+            }
+            Ok(())
+        });
+        self.engine.run(command).await
+    }
+}
+
 fn keys(timer: &Timer) -> Keys {
     let tenant = timer.key.tenant;
     Keys {
@@ -84,7 +123,7 @@ fn keys(timer: &Timer) -> Keys {
         users: timer.user.map(|user| (tenant, user)).into_iter().collect(),
         deliveries: match timer.key.kind {
             TimerKind::Delivery => [(tenant, DeliveryId(timer.key.subject))].into(),
-            TimerKind::Lapse | TimerKind::Expiration => std::collections::BTreeSet::new(),
+            TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat => std::collections::BTreeSet::new(),
         },
         with_mail: true,
         ..Keys::default()
@@ -107,6 +146,7 @@ fn fire(timer: &Timer, world: &mut World, changes: &mut Changeset) {
             Some(test) => test.on_timer(&act, changes),
             None => changes.clear_timer(timer.key),
         },
-        (TimerKind::Lapse | TimerKind::Expiration, None) => changes.clear_timer(timer.key),
+        (TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat, None) => changes.clear_timer(timer.key),
+        (TimerKind::Seat, Some(_)) => {}
     }
 }

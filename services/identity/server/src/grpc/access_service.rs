@@ -14,7 +14,7 @@ use usher_proto::identity::v1::{
 use crate::app::App;
 use crate::call::{Mutation, account_keys, finish, tenant as parse_tenant};
 use crate::convert;
-use crate::operations::engine::Failure;
+use crate::operations::engine::{Command, Failure};
 use crate::operations::passwords;
 use crate::operations::world::World;
 use crate::parse::Faults;
@@ -56,6 +56,7 @@ impl AccessService for App {
         check_length("password", &body.password, &mut faults);
         finish(faults)?;
         let user = self.sign_in(tenant, &email, body.password).await?;
+        self.remember_sign_in(tenant, user.id);
         let must_change_password = matches!(user.credential, Credential::OneTime { .. });
         Ok(Response::new(VerifyPasswordResponse {
             user: Some(convert::user(&user, self.now())),
@@ -131,6 +132,20 @@ impl App {
             Err(Failure::Refused(Refusal::WrongCredentials)) => Err(refused),
             Err(failure) => Err(failure.into()),
         }
+    }
+
+    /// Writes the sign-in down (U3), beside the answer: nobody is kept out since it cannot be.
+    fn remember_sign_in(&self, tenant: TenantId, user: UserId) {
+        let engine = self.engine.clone();
+        let command = Command::new(Keys::default(), move |world: &mut World, changes: &mut Changeset| {
+            changes.logins.insert((tenant, user), world.now);
+            Ok(())
+        });
+        tokio::spawn(async move {
+            if let Err(failure) = engine.run(command).await {
+                tracing::debug!(%failure, "a sign-in was not written down");
+            }
+        });
     }
 
     /// The user whose password this is. What is wrong with the account is told only after the right password (S10).

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tonic::{Request, Response, Status};
 use usher_core::account::Detached;
-use usher_core::account::{Account, NewUser};
+use usher_core::account::{Account, NewUser, Placement, ProfileUpdate};
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Timestamp;
 use usher_core::delivery::{Delivery, DeliveryKind, DeliveryState, TestContent};
@@ -13,13 +13,14 @@ use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::invitation::{InvitationState, Message};
 use usher_core::ports::{After, InvitationQuery, Keys};
 use usher_core::refusal::Refusal;
+use usher_core::role::{BuiltInRole, RoleRef};
 use usher_core::text;
 use usher_core::user::Profile;
 use usher_proto::identity::v1::invitation_service_server::InvitationService;
 use usher_proto::identity::v1::{
     AcceptInvitationRequest, AcceptInvitationResponse, CancelInvitationRequest, CancelInvitationResponse,
     GetInvitationRequest, GetInvitationResponse, InspectInvitationRequest, InspectInvitationResponse, InviteResult,
-    InviteUsersRequest, InviteUsersResponse, Invited, ItemRefusal, ListInvitationsRequest, ListInvitationsResponse,
+    InviteUsersRequest, InviteUsersResponse, Invited, ListInvitationsRequest, ListInvitationsResponse,
     PreviewInvitationRequest, PreviewInvitationResponse, RequestFreshInvitationRequest, RequestFreshInvitationResponse,
     ResendInvitationRequest, ResendInvitationResponse, SendInvitationRequest, SendInvitationResponse,
     SendTestInvitationRequest, SendTestInvitationResponse, invite_result,
@@ -28,12 +29,13 @@ use usher_proto::identity::v1::{
 use crate::app::App;
 use crate::call::{Mutation, account_keys, finish, tenant as parse_tenant};
 use crate::convert;
+use crate::grpc::role_service::{check_placement, placement_keys};
 use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::page::{Question, instant_key};
 use crate::parse::{Faults, check_ahead};
 use crate::render;
-use crate::status::{classify, reason_name, refused};
+use crate::status::{item, refused};
 
 /// Addresses of one call at most.
 const MAX_ADDRESSES: usize = 1_000;
@@ -56,21 +58,26 @@ impl InvitationService for App {
             language: faults.take("language", text::language(&body.language)),
             labels: faults.labels("labels", &body.labels),
             expires_at: faults.expiration("expire_time", body.expire_time, self.now()),
+            deletes_at: faults.expiration("delete_time", body.delete_time, self.now()),
+            placement: faults.placement(&body.group_ids, &body.roles),
             messages: faults.messages("messages", &body.messages),
         };
+        check_session(&body.session_id, &batch.placement, &mut faults);
         finish(faults)?;
         let emails = items.iter().filter_map(|item| item.email.as_ref().ok());
         let keys = Keys {
             tenants: [tenant].into(),
             emails: emails.map(|email| (tenant, email.key().to_owned())).collect(),
             with_mail: true,
-            ..Keys::default()
+            ..placement_keys(tenant, &batch.placement)
         };
         let weight = items.len();
         let mut command = mutation.clone().command(tenant, keys, move |world, changes| {
             let act = mutation.act(world.now);
             world.tenant(tenant)?;
             check_ahead("expire_time", batch.expires_at, world.now)?;
+            check_ahead("delete_time", batch.deletes_at, world.now)?;
+            check_placement(world, tenant, &batch.placement)?;
             let mut results = Vec::with_capacity(items.len());
             for item in &items {
                 let outcome = match &item.email {
@@ -361,6 +368,8 @@ struct Batch {
     language: String,
     labels: Vec<String>,
     expires_at: Option<Timestamp>,
+    deletes_at: Option<Timestamp>,
+    placement: Placement,
     messages: Vec<Message>,
 }
 
@@ -381,6 +390,14 @@ impl Batch {
                 if self.expires_at.is_some() {
                     account.set_expiration(self.expires_at, act, changes)?;
                 }
+                if self.deletes_at.is_some() {
+                    let update = ProfileUpdate {
+                        deletes_at: Some(self.deletes_at),
+                        ..ProfileUpdate::default()
+                    };
+                    account.update(update, act, changes)?;
+                }
+                account.place(&self.placement, act, changes)?;
                 Ok(invited(account, act.now, false))
             });
         }
@@ -396,14 +413,31 @@ impl Batch {
             },
             credential: None,
             expires_at: self.expires_at,
+            deletes_at: self.deletes_at,
         };
         let mut own = Changeset::default();
-        let mut account = Account::create(world.tenant(self.tenant)?, new, false, act, &mut own);
+        let (tenant, seats) = (world.tenant(self.tenant)?, world.seats(self.tenant));
+        let mut account = Account::create(tenant, seats, new, false, act, &mut own)?;
         account.invite(choose(&self.messages, &account), act, &mut own)?;
+        account.place(&self.placement, act, &mut own)?;
         changes.extend(own);
         let invited = invited(&account, act.now, true);
         world.insert(account);
         Ok(invited)
+    }
+}
+
+/// From a programme session, the invited become learners of exactly one group (L7).
+fn check_session(session: &str, placement: &Placement, faults: &mut Faults) {
+    if session.is_empty() {
+        return;
+    }
+    faults.session("session_id", session);
+    if placement.groups.len() != 1 {
+        faults.add("group_ids", "must be exactly one where session_id is given");
+    }
+    if placement.roles != [RoleRef::BuiltIn(BuiltInRole::Learner)].into() {
+        faults.add("roles", "must be \"learner\" where session_id is given");
     }
 }
 
@@ -457,10 +491,7 @@ fn addresses(text: &str, faults: &mut Faults) -> Vec<Item> {
 fn item_outcome(outcome: Result<Invited, Refusal>) -> invite_result::Outcome {
     match outcome {
         Ok(invited) => invite_result::Outcome::Invited(invited),
-        Err(refusal) => invite_result::Outcome::Refused(ItemRefusal {
-            reason: reason_name(classify(&refusal).1).to_owned(),
-            message: refusal.to_string(),
-        }),
+        Err(refusal) => invite_result::Outcome::Refused(item(&refusal)),
     }
 }
 

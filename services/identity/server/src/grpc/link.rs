@@ -88,24 +88,26 @@ impl App {
             last_name,
             password_hash,
         };
-        let command = mutation
-            .clone()
-            .command(tenant, link_keys(tenant, token), move |world, changes| {
-                let now = world.now;
-                let account = world
-                    .account_by_invitation(tenant, token.invitation)
-                    .map_err(|_| Refusal::InvitationNotUsable)?;
-                // The person acts for themselves: whoever holds the link is them.
-                let act = Act {
-                    actor: account.user.id.to_string(),
-                    ..mutation.act(now)
-                };
-                let user = account.decide(changes, |account, changes| {
-                    account.accept(token, registration.clone(), &act, changes)?;
-                    Ok(convert::user(&account.user, now))
-                })?;
-                Ok(AcceptInvitationResponse { user: Some(user) })
-            });
+        let keys = Keys {
+            with_seats: Some(self.now()),
+            ..link_keys(tenant, token)
+        };
+        let command = mutation.clone().command(tenant, keys, move |world, changes| {
+            let now = world.now;
+            let account = world
+                .account_by_invitation(tenant, token.invitation)
+                .map_err(|_| Refusal::InvitationNotUsable)?;
+            // The person acts for themselves: whoever holds the link is them.
+            let act = Act {
+                actor: account.user.id.to_string(),
+                ..mutation.act(now)
+            };
+            let user = account.decide(changes, |account, changes| {
+                account.accept(token, registration.clone(), &act, changes)?;
+                Ok(convert::user(&account.user, now))
+            })?;
+            Ok(AcceptInvitationResponse { user: Some(user) })
+        });
         Ok(self.engine.run(command).await?)
     }
 

@@ -4,10 +4,16 @@
 //! each new refusal a row in `status::classify`, and add its test to the end-to-end suite.
 
 mod access_service;
+pub(crate) mod bulk_service;
 mod delivery_service;
 pub(crate) mod event_service;
+mod group_service;
 mod invitation_service;
+mod job_items;
 mod link;
+pub(crate) mod role_service;
+mod seat_service;
+mod selecting;
 mod tenant_service;
 mod user_service;
 mod work_service;

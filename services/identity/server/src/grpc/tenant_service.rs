@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
+use usher_core::account::wake_waiting;
 use usher_core::ids::TenantId;
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
+use usher_core::seats;
 use usher_core::tenant::{Settings, Tenant};
 use usher_core::text;
 use usher_proto::identity::v1::tenant_service_server::TenantService;
 use usher_proto::identity::v1::{
-    CreateTenantRequest, CreateTenantResponse, GetTenantRequest, GetTenantResponse, Tenant as ProtoTenant,
+    CreateTenantRequest, CreateTenantResponse, GetTenantRequest, GetTenantResponse, SeatPolicy, Tenant as ProtoTenant,
     UpdateTenantRequest, UpdateTenantResponse,
 };
 
@@ -28,6 +30,7 @@ const PATHS: &[&str] = &[
     "seat_limit",
     "sender_name",
     "reply_to",
+    "seat_policy",
 ];
 
 #[tonic::async_trait]
@@ -110,7 +113,7 @@ impl TenantService for App {
             lock_tenants: true,
             ..Keys::default()
         };
-        let command = mutation.command(id, keys, move |world, changes| {
+        let command = mutation.clone().command(id, keys, move |world, changes| {
             let tenant = world.tenant(id)?;
             let mut settings = tenant.settings.clone();
             for path in &paths {
@@ -128,6 +131,8 @@ impl TenantService for App {
             });
             world.loaded.tenants.insert(id, Arc::clone(&tenant));
             changes.tenants.insert(id, Arc::clone(&tenant));
+            // There may be seats now for whoever waits.
+            wake_waiting(&tenant, &mutation.act(world.now), changes);
             Ok(UpdateTenantResponse {
                 tenant: Some(convert::tenant(&tenant)),
             })
@@ -145,6 +150,7 @@ fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
         "seat_limit" => tenant.seat_limit != 0,
         "sender_name" => !tenant.sender_name.is_empty(),
         "reply_to" => !tenant.reply_to.is_empty(),
+        "seat_policy" => tenant.seat_policy != 0,
         _ => true,
     }
 }
@@ -172,6 +178,11 @@ fn set(settings: &mut Settings, given: &ProtoTenant, path: &str, faults: &mut Fa
         "no_reminders" if given.no_reminders => settings.reminder_ladder_seconds.clear(),
         "seat_limit" => settings.seat_limit = given.seat_limit,
         "sender_name" => settings.sender_name = faults.take("tenant.sender_name", text::name(&given.sender_name, 100)),
+        "seat_policy" => match SeatPolicy::try_from(given.seat_policy) {
+            Ok(SeatPolicy::Unspecified | SeatPolicy::Refuse) => settings.seat_policy = seats::SeatPolicy::Refuse,
+            Ok(SeatPolicy::Wait) => settings.seat_policy = seats::SeatPolicy::Wait,
+            Err(_) => faults.add("tenant.seat_policy", "is unknown"),
+        },
         "reply_to" => {
             settings.reply_to = if given.reply_to.is_empty() {
                 String::new()

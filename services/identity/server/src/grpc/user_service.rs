@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use tonic::{Request, Response, Status};
 use usher_core::account::{Account, Effect, NewUser, NextAction, NextStep, ProfileUpdate};
 use usher_core::change::{Act, Changeset};
+use usher_core::clock::Timestamp;
+use usher_core::group::GroupTree;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::{After, Keys, UserOrder, UserQuery};
 use usher_core::refusal::Refusal;
@@ -22,13 +24,22 @@ use usher_proto::identity::v1::{
 use crate::app::App;
 use crate::call::{Mutation, account_keys, finish};
 use crate::convert;
+use crate::grpc::role_service::{check_placement, placement_keys};
 use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::page::{Question, instant_key};
 use crate::parse::{Faults, check_ahead};
 use crate::status::refused;
 
-const PATHS: &[&str] = &["email", "external_id", "first_name", "last_name", "language", "labels"];
+const PATHS: &[&str] = &[
+    "email",
+    "external_id",
+    "first_name",
+    "last_name",
+    "language",
+    "labels",
+    "delete_time",
+];
 const HISTORY: u32 = 100;
 
 #[tonic::async_trait]
@@ -42,6 +53,8 @@ impl UserService for App {
         let wanted: Option<UserId> = faults.optional_id("user.user_id", &given.user_id);
         let profile = profile(&given, &mut faults);
         let expires_at = faults.expiration("user.expire_time", given.expire_time, self.now());
+        let deletes_at = faults.expiration("user.delete_time", given.delete_time, self.now());
+        let placement = faults.placement(&body.group_ids, &body.roles);
         let initial = InitialState::try_from(body.initial_state).unwrap_or_else(|_| {
             faults.add("initial_state", "is unknown");
             InitialState::Unspecified
@@ -65,7 +78,8 @@ impl UserService for App {
         let mut keys = Keys {
             tenants: [tenant].into(),
             emails: [(tenant, key.clone())].into(),
-            ..Keys::default()
+            with_seats: credential.is_some().then(|| self.now()),
+            ..placement_keys(tenant, &placement)
         };
         keys.external_ids.extend(
             profile
@@ -79,6 +93,7 @@ impl UserService for App {
         let command = mutation.clone().command(tenant, keys, move |world, changes| {
             let settings = world.tenant(tenant)?;
             check_ahead("user.expire_time", expires_at, world.now)?;
+            check_ahead("user.delete_time", deletes_at, world.now)?;
             check_free(world, tenant, &profile)?;
             if world.loaded.accounts.contains_key(&(tenant, id)) {
                 return Err(Refusal::UserIdTaken(id.to_string()));
@@ -88,9 +103,16 @@ impl UserService for App {
                 profile: profile.clone(),
                 credential: credential.clone(),
                 expires_at,
+                deletes_at,
             };
             let suppressed = world.is_suppressed(tenant, &key);
-            let account = Account::create(settings, new, suppressed, &mutation.act(world.now), changes);
+            let seats = world.seats(tenant);
+            let act = mutation.act(world.now);
+            check_placement(world, tenant, &placement)?;
+            let mut own = Changeset::default();
+            let mut account = Account::create(settings, seats, new, suppressed, &act, &mut own)?;
+            account.place(&placement, &act, &mut own)?;
+            changes.extend(own);
             let user = convert::user(&account.user, world.now);
             world.insert(account);
             Ok(CreateUserResponse { user: Some(user) })
@@ -172,20 +194,7 @@ impl UserService for App {
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant: TenantId = faults.id("tenant_id", &body.tenant_id);
-        let filter = body.filter.clone().unwrap_or_default();
-        let mut statuses = Vec::new();
-        for (index, status) in filter.statuses.iter().enumerate() {
-            match convert::status_name(*status) {
-                Some(status) => statuses.push(status),
-                None => faults.add(format!("filter.statuses[{index}]"), "is no status"),
-            }
-        }
-        let labels = faults.labels("filter.labels", &filter.labels);
-        let mut languages = Vec::new();
-        for (index, language) in filter.languages.iter().enumerate() {
-            languages.push(faults.take(&format!("filter.languages[{index}]"), text::language(language)));
-        }
-        let text = text::fold(&faults.take("filter.text", text::line(&filter.text, 200)));
+        let mut query = faults.user_filter("filter", body.filter.as_ref(), tenant, self.now());
         let (column, descending) = match body.order_by.trim().split_once(' ') {
             Some((column, direction)) => (column, direction.trim().eq_ignore_ascii_case("desc")),
             None => (body.order_by.trim(), false),
@@ -195,10 +204,11 @@ impl UserService for App {
             "" | "create_time" if known => UserOrder::Created,
             "name" if known => UserOrder::Name,
             "email" if known => UserOrder::Email,
+            "last_login_time" if known => UserOrder::LastLogin,
             _ => {
                 faults.add(
                     "order_by",
-                    "is unknown; use name, email or create_time, with \" desc\" for the reverse",
+                    "is unknown; use name, email, create_time or last_login_time, with \" desc\" for the reverse",
                 );
                 UserOrder::Created
             }
@@ -212,19 +222,15 @@ impl UserService for App {
         let question = Question::new(&self.keys, "ListUsers", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
-        let now = self.now();
-        let query = UserQuery {
-            tenant,
-            statuses,
-            labels,
-            languages,
-            text,
+        let now = query.now;
+        query = UserQuery {
             order,
             descending,
             after,
             limit,
-            now,
+            ..query
         };
+        self.with_groups_below(&mut query).await?;
         let users = self.store.list_users(&query).await.map_err(Failure::from)?;
         let next_page_token = question.next(&users, limit, |user| After {
             key: sort_key(user, order),
@@ -242,7 +248,7 @@ impl UserService for App {
         let tenant: TenantId = faults.id("user.tenant_id", &given.tenant_id);
         let id: UserId = faults.id("user.user_id", &given.user_id);
         let paths = faults.mask("update_mask", body.update_mask.as_ref(), PATHS);
-        let update = update(&given, &paths, &mut faults);
+        let update = update(&given, &paths, self.now(), &mut faults);
         let expected = body.expected_version;
         finish(faults)?;
         let mut keys = account_keys(tenant, id);
@@ -258,6 +264,7 @@ impl UserService for App {
         let command = mutation.clone().command(tenant, keys, move |world, changes| {
             let act = mutation.act(world.now);
             world.account(tenant, id)?.check_version(expected)?;
+            check_ahead("user.delete_time", update.deletes_at.flatten(), world.now)?;
             check_moved(world, tenant, id, &update)?;
             let user = world.account(tenant, id)?.decide(changes, |account, changes| {
                 account.update(update.clone(), &act, changes)?;
@@ -378,6 +385,20 @@ impl Target {
 }
 
 impl App {
+    /// A filter by groups is about those below them too.
+    pub(crate) async fn with_groups_below(&self, query: &mut UserQuery) -> Result<(), Status> {
+        if !query.groups.is_empty() {
+            let groups = self.store.groups(query.tenant).await.map_err(Failure::from)?;
+            let tree = GroupTree::new(groups.iter().map(|group| (group.id, group.parent)));
+            if let Some(unknown) = query.groups.iter().find(|group| !tree.contains(**group)) {
+                return Err(refused(&Refusal::GroupNotFound(unknown.to_string())));
+            }
+            let asked = query.groups.iter().copied().collect();
+            query.groups = tree.with_descendants(&asked).into_iter().collect();
+        }
+        Ok(())
+    }
+
     /// Changes the standing of one account.
     async fn change<T: crate::operations::engine::Answer>(
         &self,
@@ -391,16 +412,18 @@ impl App {
             user,
             expected_version,
         } = target;
-        let command = mutation
-            .clone()
-            .command(tenant, account_keys(tenant, user), move |world, changes| {
-                let act = mutation.act(world.now);
-                world.account(tenant, user)?.decide(changes, |account, changes| {
-                    account.check_version(expected_version)?;
-                    change(account, &act, changes)?;
-                    Ok(answer(Some(convert::user(&account.user, act.now))))
-                })
-            });
+        let keys = Keys {
+            with_seats: Some(self.now()),
+            ..account_keys(tenant, user)
+        };
+        let command = mutation.clone().command(tenant, keys, move |world, changes| {
+            let act = mutation.act(world.now);
+            world.account(tenant, user)?.decide(changes, |account, changes| {
+                account.check_version(expected_version)?;
+                change(account, &act, changes)?;
+                Ok(answer(Some(convert::user(&account.user, act.now))))
+            })
+        });
         Ok(self.engine.run(command).await?)
     }
 }
@@ -427,7 +450,7 @@ fn profile(given: &ProtoUser, faults: &mut Faults) -> Profile {
     }
 }
 
-fn update(given: &ProtoUser, paths: &[String], faults: &mut Faults) -> ProfileUpdate {
+fn update(given: &ProtoUser, paths: &[String], now: Timestamp, faults: &mut Faults) -> ProfileUpdate {
     let mut update = ProfileUpdate::default();
     for path in paths {
         match path.as_str() {
@@ -441,6 +464,9 @@ fn update(given: &ProtoUser, paths: &[String], faults: &mut Faults) -> ProfileUp
             }
             "language" => update.language = Some(faults.take("user.language", text::language(&given.language))),
             "labels" => update.labels = Some(faults.labels("user.labels", &given.labels)),
+            "delete_time" => {
+                update.deletes_at = Some(faults.expiration("user.delete_time", given.delete_time, now));
+            }
             _ => {}
         }
     }
@@ -489,6 +515,7 @@ fn sort_key(user: &User, order: UserOrder) -> String {
         UserOrder::Name => usher_core::user::name_key(&user.profile),
         UserOrder::Email => user.profile.email.key().to_owned(),
         UserOrder::Created => instant_key(user.created_at),
+        UserOrder::LastLogin => instant_key(user.last_login_at.unwrap_or_default()),
     }
 }
 

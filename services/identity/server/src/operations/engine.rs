@@ -18,6 +18,7 @@ use usher_core::clock::Clock;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::{Keys, Store, StoreError};
 use usher_core::refusal::Refusal;
+use usher_core::seats::Seats;
 use usher_core::user::Standing;
 use usher_platform::trace;
 
@@ -195,6 +196,25 @@ impl Engine {
         }
     }
 
+    /// Carries out a command in a transaction of its own, beside the writers: for work that would keep calls waiting.
+    pub async fn run_apart<T, D>(&self, command: Command<D>) -> Result<T, Failure>
+    where
+        T: Answer,
+        D: Fn(&mut World, &mut Changeset) -> Result<T, Refusal> + Send + Sync + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let job: Box<dyn Job> = Box::new(TypedJob {
+            command,
+            outcome: None,
+            reply: Some(sender),
+            span: tracing::Span::current(),
+        });
+        tokio::spawn(one(Arc::clone(&self.shared), job).in_current_span());
+        receiver
+            .await
+            .map_err(|_| Failure::Internal("the transaction was dropped".into()))?
+    }
+
     /// The same account always goes to the same writer, so that writers rarely wait for each other's locks.
     fn writer(&self, keys: &Keys) -> usize {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -241,8 +261,21 @@ where
             return Ok(answer);
         }
         let mut own = Changeset::default();
+        let seats: Vec<(Seats, i64)> = world
+            .loaded
+            .seats
+            .values()
+            .map(|seats| (seats.clone(), seats.used()))
+            .collect();
         let decided = catch_unwind(AssertUnwindSafe(|| (self.command.decide)(world, &mut own)));
-        let answer = decided.map_err(|panic| Failure::Internal(panic_text(panic.as_ref())))??;
+        let answer = decided
+            .map_err(|panic| Failure::Internal(panic_text(panic.as_ref())))
+            .and_then(|decided| Ok(decided?));
+        if answer.is_err() {
+            // Whatever it took before it was refused, others may have.
+            seats.iter().for_each(|(seats, used)| seats.set(*used));
+        }
+        let answer = answer?;
         if let Some(repeatable) = &self.command.repeatable {
             let stored = StoredResponse {
                 tenant: repeatable.tenant,

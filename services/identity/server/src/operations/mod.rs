@@ -1,6 +1,7 @@
 //! What callers ask for, between the wire and the rules: gathered writes, gathered reads, access from memory, passwords.
 
 pub mod access;
+pub(crate) mod bulk;
 pub mod engine;
 pub mod gather;
 pub mod passwords;

@@ -7,6 +7,7 @@ use usher_core::clock::Timestamp;
 use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::ports::Loaded;
 use usher_core::refusal::Refusal;
+use usher_core::seats::Seats;
 use usher_core::tenant::Tenant;
 
 /// The accounts of a transaction and its instant.
@@ -30,6 +31,11 @@ impl World {
             .get(&id)
             .cloned()
             .ok_or_else(|| Refusal::TenantNotFound(id.to_string()))
+    }
+
+    /// The seats of a tenant: of no meaning unless they were asked for.
+    pub fn seats(&self, tenant: TenantId) -> Seats {
+        self.loaded.seats.get(&tenant).cloned().unwrap_or_default()
     }
 
     /// An account. A foreign tenant's is not found.

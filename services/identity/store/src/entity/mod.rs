@@ -4,14 +4,23 @@
     reason = "sea-orm's derives ask for public models; nothing outside this crate sees them"
 )]
 
+pub(crate) mod assignment;
 pub(crate) mod attempt;
 pub(crate) mod delivery;
+pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod invitation;
+pub(crate) mod job;
+pub(crate) mod job_chunk;
 pub(crate) mod lane;
+pub(crate) mod member;
 pub(crate) mod outbox;
 pub(crate) mod position;
 pub(crate) mod response;
+pub(crate) mod role;
+pub(crate) mod seat_entry;
+pub(crate) mod selection;
+pub(crate) mod selection_chunk;
 pub(crate) mod suppression;
 pub(crate) mod tenant;
 pub(crate) mod timer;

@@ -44,6 +44,11 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
     pub activated_at: Option<DateTimeUtc>,
+    pub deletes_at: Option<DateTimeUtc>,
+    /// 1970 for whoever never signed in.
+    pub last_login_at: DateTimeUtc,
+    pub seat_waiting_since: Option<DateTimeUtc>,
+    pub edited_fields: Json,
 }
 
 impl fmt::Debug for Model {
@@ -99,6 +104,10 @@ impl From<&User> for Model {
             created_at: user.created_at,
             updated_at: user.updated_at,
             activated_at: user.activated_at,
+            deletes_at: user.deletes_at,
+            last_login_at: user.last_login_at.unwrap_or_default(),
+            seat_waiting_since: user.seat_waiting_since,
+            edited_fields: to_json(&user.edited_fields),
         }
     }
 }
@@ -135,6 +144,10 @@ impl TryFrom<Model> for User {
             created_at: row.created_at,
             updated_at: row.updated_at,
             activated_at: row.activated_at,
+            deletes_at: row.deletes_at,
+            last_login_at: Some(row.last_login_at).filter(|at| *at > DateTimeUtc::default()),
+            seat_waiting_since: row.seat_waiting_since,
+            edited_fields: from_json("the edited fields", row.edited_fields)?,
         })
     }
 }

@@ -10,6 +10,8 @@ mod m20261121_000001_accounts;
 mod m20261121_000002_mail;
 mod m20261121_000003_events_and_timers;
 mod m20261121_000004_search;
+mod m20261124_000005_people;
+mod m20261124_000006_jobs;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -25,6 +27,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000002_mail::Migration),
             Box::new(m20261121_000003_events_and_timers::Migration),
             Box::new(m20261121_000004_search::Migration),
+            Box::new(m20261124_000005_people::Migration),
+            Box::new(m20261124_000006_jobs::Migration),
         ]
     }
 }

@@ -5,6 +5,7 @@ mod delivering;
 mod inviting;
 mod profile;
 mod reminding;
+mod seats;
 mod standing;
 mod uncertain;
 
@@ -21,6 +22,7 @@ use crate::event::{Event, EventType};
 use crate::ids::{ClaimId, DeliveryId, InvitationId, TenantId, UserId};
 use crate::invitation::{Invitation, Message};
 use crate::refusal::Refusal;
+use crate::seats::Seats;
 use crate::status::{Status, StatusName};
 use crate::tenant::{Settings, Tenant};
 use crate::timer::{TimerKey, TimerKind};
@@ -50,9 +52,10 @@ impl Stage {
             profile: Profile::of(address(ADDRESS)),
             credential,
             expires_at: expires_in.map(|after| now + after),
+            deletes_at: None,
         };
         let mut changes = Changeset::default();
-        let account = Account::create(tenant, new, false, &act(now), &mut changes);
+        let account = Account::create(tenant, Seats::default(), new, false, &act(now), &mut changes).unwrap();
         Self { account, now, changes }
     }
 

@@ -3,6 +3,8 @@
 //! Order matters. All accounts are locked by one statement in the order of their ids, so that two batches cannot wait for
 //! each other; only then is read what the lock protects, since each statement sees what was committed before it began.
 
+pub(crate) mod people;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -50,6 +52,20 @@ pub(crate) async fn load<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locki
         mail = Mail::load(db, keys, &users, locking).await?;
     }
     loaded.suppressed = suppressed(db, keys, &users).await?;
+    loaded.groups = people::groups(db, keys, locking).await?;
+    loaded.roles = people::roles(db, keys, locking).await?;
+    loaded.held_roles = people::held_roles(db, keys).await?;
+    let mut belongings = HashMap::new();
+    if keys.with_belonging {
+        let users: Vec<_> = users.iter().map(|user| (user.tenant, user.id)).collect();
+        belongings = people::belongings(db, &users).await?;
+    }
+    loaded.jobs = people::jobs(db, keys, locking).await?;
+    if let Some(now) = keys.with_seats {
+        let limited = loaded.tenants.values().filter(|tenant| tenant.settings.seat_limit > 0);
+        let limited = limited.map(|tenant| tenant.id).collect();
+        loaded.seats = people::seats(db, &limited, now, locking).await?;
+    }
 
     loaded.invitations = mail.invitation_users;
     for delivery in &mail.deliveries {
@@ -77,6 +93,8 @@ pub(crate) async fn load<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locki
             invitation: mail.newest.remove(&key),
             deliveries: deliveries.remove(&key).unwrap_or_default(),
             suppressed: loaded.suppressed.contains(&email),
+            seats: loaded.seats.get(&user.tenant).cloned().unwrap_or_default(),
+            belonging: belongings.remove(&key).unwrap_or_default(),
             user,
         };
         if account.user.status != Status::Erased && keys.emails.contains(&email) {
@@ -99,6 +117,7 @@ async fn tenants<C: ConnectionTrait>(
     ids.extend(keys.emails.iter().map(|(tenant, _)| *tenant));
     ids.extend(keys.invitations.iter().map(|(tenant, _)| *tenant));
     ids.extend(keys.deliveries.iter().map(|(tenant, _)| *tenant));
+    ids.extend(&keys.trees);
     if ids.is_empty() {
         return Ok(HashMap::new());
     }

@@ -3,10 +3,15 @@
 //! There the statements are joined as data-modifying `WITH` queries. They see one snapshot and run in no particular
 //! order, which is fine, since no two of them touch the same row.
 
+mod jobs;
+mod people;
+
 use sea_orm::{ConnectionTrait, DbBackend, Value};
 use usher_core::change::Changeset;
+use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::StoreError;
 use usher_core::timer::{TimerKey, TimerKind};
+use usher_core::user::User;
 
 use crate::bulk::{OnConflict, insert};
 use crate::entity::{attempt, delivery, history, invitation, outbox, response, suppression, tenant, timer, user};
@@ -46,6 +51,8 @@ fn statements(backend: DbBackend, changes: &Changeset) -> Result<Vec<Sql>, Store
     let mut all = Vec::new();
     tenants(backend, changes, &mut all);
     users(backend, changes, &mut all);
+    people::write(backend, changes, &mut all);
+    jobs::write(backend, changes, &mut all)?;
     mail(backend, changes, &mut all);
     suppressions(backend, changes, &mut all);
     timers(backend, changes, &mut all);
@@ -75,8 +82,15 @@ fn users(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
         .users
         .iter()
         .partition(|(key, _)| changes.created_users.contains(key));
-    let rows =
-        |users: Vec<(_, &usher_core::user::User)>| users.into_iter().map(|(_, user)| user.into()).collect::<Vec<_>>();
+    // A row is written once in a statement: a sign-in goes with the rest.
+    let row = |(key, user): (&(TenantId, UserId), &User)| {
+        let mut row = user::Model::from(user);
+        if let Some(login) = changes.logins.get(key) {
+            row.last_login_at = *login;
+        }
+        row
+    };
+    let rows = |users: Vec<(&(TenantId, UserId), &User)>| users.into_iter().map(row).collect::<Vec<_>>();
     all.extend(insert::<user::Entity>(backend, &rows(new), &[], OnConflict::Fail));
     all.extend(insert::<user::Entity>(backend, &rows(old), &[], OnConflict::Replace));
 }

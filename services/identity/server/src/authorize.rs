@@ -1,0 +1,308 @@
+//! Who acts, and what they may: where a call's caller becomes a principal, and where policies are asked.
+//!
+//! For now whoever calls is believed: the metadata `usher-actor-id` names the acting user by UUID, or a service. Verified
+//! credentials take the place of [`Caller::of`]; nothing else looks at metadata.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+use usher_authorization::{ActingUser, Asker, Authorizer, Grant, Intent, Principal, Question, Reach, Resource};
+use usher_core::account::Belonging;
+use usher_core::group::GroupTree;
+use usher_core::ids::{TenantId, UserId};
+use usher_core::refusal::Refusal;
+use usher_core::role::{CustomRole, Permission, RoleRef, Scope};
+use usher_core::status::Status as UserStatus;
+
+use crate::app::App;
+use crate::call::actor;
+use crate::operations::engine::Failure;
+use crate::parse::Faults;
+use crate::status::refused;
+
+/// How long a tenant's tree of groups is remembered: a group that moved counts in its new place after so long.
+const TREE: Duration = Duration::from_secs(1);
+/// Trees that are remembered at most.
+const MAX_TREES: u64 = 1_000;
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// A person, through some service.
+    User(UserId),
+    /// A service, by itself.
+    Service(String),
+}
+
+impl Caller {
+    /// As the metadata says.
+    pub(crate) fn of(metadata: &MetadataMap) -> Result<Self, Status> {
+        let mut faults = Faults::default();
+        let name = actor(metadata, &mut faults);
+        crate::call::finish(faults)?;
+        Ok(Self::named(&name))
+    }
+
+    /// From the id of an actor.
+    pub(crate) fn named(actor: &str) -> Self {
+        match actor.parse() {
+            Ok(user) => Self::User(UserId(user)),
+            Err(_) => Self::Service(actor.to_owned()),
+        }
+    }
+}
+
+/// What is remembered about who may do what.
+#[derive(Clone)]
+pub(crate) struct Permissions {
+    /// The policies.
+    pub authorizer: Arc<Authorizer>,
+    /// What services may that act by themselves, whatever they are called.
+    pub services: Arc<BTreeSet<String>>,
+    /// What was decided about services: they act on the whole tenant, so the name and the permission say it all.
+    decided: Cache<(String, Permission), bool>,
+    trees: Cache<TenantId, Arc<GroupTree>>,
+}
+
+impl Permissions {
+    /// With these policies.
+    pub(crate) fn new(authorizer: Arc<Authorizer>, services: BTreeSet<String>) -> Self {
+        Self {
+            authorizer,
+            services: Arc::new(services),
+            decided: Cache::new(10_000),
+            trees: Cache::builder().max_capacity(MAX_TREES).time_to_live(TREE).build(),
+        }
+    }
+}
+
+/// Who acts in one tenant, and what they may there.
+#[derive(Clone)]
+pub(crate) struct Judge {
+    permissions: Permissions,
+    principal: Arc<Principal>,
+    tree: Arc<GroupTree>,
+}
+
+impl Judge {
+    /// Refuses what is not allowed, naming the permission that is missing.
+    pub(crate) fn require(&self, permission: Permission, resource: &Resource, intent: &Intent) -> Result<(), Refusal> {
+        self.asker().require(permission, resource, intent)
+    }
+
+
+    /// Where they have a permission: for lists (U2).
+    pub(crate) fn reach(&self, permission: Permission) -> Reach {
+        self.permissions
+            .authorizer
+            .reach(&self.principal, permission, &self.tree)
+    }
+
+    /// For many questions.
+    pub(crate) fn asker(&self) -> Asking<'_> {
+        Asking {
+            asker: self.permissions.authorizer.asker(&self.principal, &self.tree),
+            principal: &self.principal,
+            tree: &self.tree,
+        }
+    }
+
+    /// Whether a person acts. A service acts on the whole tenant, so its items need not be asked about one by one.
+    pub(crate) fn is_user(&self) -> bool {
+        matches!(*self.principal, Principal::User(_))
+    }
+}
+
+/// Many questions of one principal.
+pub(crate) struct Asking<'a> {
+    asker: Asker<'a>,
+    principal: &'a Principal,
+    tree: &'a GroupTree,
+}
+
+impl Asking<'_> {
+    /// Refuses what is not allowed, naming the permission that is missing.
+    pub(crate) fn require(
+        &mut self,
+        permission: Permission,
+        resource: &Resource,
+        intent: &Intent,
+    ) -> Result<(), Refusal> {
+        let question = Question {
+            principal: self.principal,
+            permission,
+            resource,
+            intent,
+            tree: self.tree,
+        };
+        self.asker.decide(permission, resource, intent).into_result(&question)
+    }
+}
+
+impl App {
+    /// Refuses a call on the whole tenant, or on the tenants themselves.
+    pub(crate) async fn permit(
+        &self,
+        metadata: &MetadataMap,
+        tenant: TenantId,
+        permission: Permission,
+    ) -> Result<(), Status> {
+        let caller = Caller::of(metadata)?;
+        self.permit_on(caller, tenant, permission, &[Scope::Platform], &Intent::default())
+            .await
+            .map(drop)
+    }
+
+    /// Refuses a call about scopes: each is asked about.
+    pub(crate) async fn permit_on(
+        &self,
+        caller: Caller,
+        tenant: TenantId,
+        permission: Permission,
+        scopes: &[Scope],
+        intent: &Intent,
+    ) -> Result<Option<Judge>, Status> {
+        if let Caller::Service(name) = caller {
+            return self
+                .permit_service(name, permission)
+                .map(|()| None)
+                .map_err(|refusal| refused(&refusal));
+        }
+        let judge = self.judge(&caller, tenant).await?;
+        for scope in scopes {
+            judge
+                .require(permission, &Resource::Scope(scope.clone()), intent)
+                .map_err(|refusal| refused(&refusal))?;
+        }
+        Ok(Some(judge))
+    }
+
+    /// Refuses a call about one account.
+    pub(crate) async fn permit_on_user(
+        &self,
+        metadata: &MetadataMap,
+        tenant: TenantId,
+        permission: Permission,
+        user: UserId,
+        intent: &Intent,
+    ) -> Result<(), Status> {
+        match Caller::of(metadata)? {
+            Caller::Service(name) => self.permit_service(name, permission),
+            caller @ Caller::User(_) => {
+                let judge = self.judge(&caller, tenant).await?;
+                let resource = self.resource(tenant, user).await?;
+                judge.require(permission, &resource, intent)
+            }
+        }
+        .map_err(|refusal| refused(&refusal))
+    }
+
+    /// Who acts, with everything that decides what they may.
+    pub(crate) async fn judge(&self, caller: &Caller, tenant: TenantId) -> Result<Judge, Status> {
+        let permissions = self.permissions.clone();
+        let principal = match caller {
+            Caller::Service(name) => Principal::Service {
+                name: name.clone(),
+                permissions: (*permissions.services).clone(),
+            },
+            Caller::User(user) => Principal::User(self.acting(tenant, *user).await?),
+        };
+        let tree = match &principal {
+            Principal::User(_) => self.tree(tenant).await?,
+            Principal::Service { .. } => Arc::new(GroupTree::default()),
+        };
+        Ok(Judge {
+            permissions,
+            principal: Arc::new(principal),
+            tree,
+        })
+    }
+
+    /// An account as something that is asked about.
+    pub(crate) async fn resource(&self, tenant: TenantId, user: UserId) -> Result<Resource, Status> {
+        let found = self.store.belongings(&[(tenant, user)]).await.map_err(Failure::from)?;
+        let groups = found.into_values().next().unwrap_or_default().groups;
+        Ok(Resource::User {
+            id: user,
+            groups: groups.into_iter().collect(),
+        })
+    }
+
+    fn permit_service(&self, name: String, permission: Permission) -> Result<(), Refusal> {
+        let Permissions {
+            authorizer, services, ..
+        } = &self.permissions;
+        let key = (name, permission);
+        let ask = || {
+            let principal = Principal::Service {
+                name: key.0.clone(),
+                permissions: (**services).clone(),
+            };
+            let tree = GroupTree::default();
+            authorizer.require(&Question {
+                principal: &principal,
+                permission,
+                resource: &Resource::Scope(Scope::Platform),
+                intent: &Intent::default(),
+                tree: &tree,
+            })
+        };
+        if self.permissions.decided.get(&key) == Some(true) {
+            return Ok(());
+        }
+        ask()?;
+        self.permissions.decided.insert(key, true);
+        Ok(())
+    }
+
+    async fn acting(&self, tenant: TenantId, id: UserId) -> Result<ActingUser, Status> {
+        let user = self.reader.user(tenant, id).await.map_err(Failure::from)?;
+        let active = user.is_some_and(|user| user.effective_status(self.now()) == UserStatus::ACTIVE);
+        if !active {
+            return Ok(ActingUser {
+                id,
+                active,
+                grants: Vec::new(),
+            });
+        }
+        let found = self.store.belongings(&[(tenant, id)]).await.map_err(Failure::from)?;
+        let Belonging { roles, .. } = found.into_values().next().unwrap_or_default();
+        let custom = if roles.iter().any(|(role, _)| matches!(role, RoleRef::Custom(_))) {
+            self.store.roles(tenant).await.map_err(Failure::from)?
+        } else {
+            Vec::new()
+        };
+        Ok(ActingUser {
+            id,
+            active,
+            grants: roles.into_iter().filter_map(|held| grant(held, &custom)).collect(),
+        })
+    }
+
+    async fn tree(&self, tenant: TenantId) -> Result<Arc<GroupTree>, Status> {
+        if let Some(tree) = self.permissions.trees.get(&tenant) {
+            return Ok(tree);
+        }
+        let groups = self.store.groups(tenant).await.map_err(Failure::from)?;
+        let tree = Arc::new(GroupTree::new(groups.iter().map(|group| (group.id, group.parent))));
+        self.permissions.trees.insert(tenant, Arc::clone(&tree));
+        Ok(tree)
+    }
+}
+
+fn grant((role, scope): (RoleRef, Scope), custom: &[CustomRole]) -> Option<Grant> {
+    match role {
+        RoleRef::BuiltIn(role) => Some(Grant::BuiltIn { role, scope }),
+        RoleRef::Custom(id) => {
+            let role = custom.iter().find(|role| role.id == id)?;
+            Some(Grant::Custom {
+                permissions: role.permissions.clone(),
+                scope,
+            })
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The items of a job: told, and made into further jobs.
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use usher_core::ids::{JobId, SelectionId, TenantId};
+use usher_core::job::{ItemInput, ItemOutcome, ItemResult, Job};
+use usher_core::ports::After;
+use usher_core::refusal::Refusal;
+use usher_proto::identity::v1::{self as proto, DownloadJobReportResponse};
+use usher_transfer::read::CellFault;
+use usher_transfer::report::{ReportRow, ReportWriter};
+use uuid::Uuid;
+
+use super::selecting::SelectionWriter;
+use crate::app::App;
+use crate::convert;
+use crate::operations::engine::Failure;
+use crate::status::{failed, refused};
+
+/// Chunks read at a time.
+const READ_CHUNKS: u32 = 10;
+
+/// Where a list of items goes on: the chunk, and how many of its items were told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    chunk: i32,
+    items: usize,
+}
+
+impl Place {
+    pub(super) fn after(self) -> After {
+        After {
+            key: format!("{} {}", self.chunk, self.items),
+            id: Uuid::nil(),
+        }
+    }
+
+    pub(super) fn read(key: &str) -> Option<Self> {
+        let (chunk, items) = key.split_once(' ')?;
+        Some(Self {
+            chunk: chunk.parse().ok()?,
+            items: items.parse().ok()?,
+        })
+    }
+}
+
+impl App {
+    /// A selection made of the outcomes of a job.
+    pub(super) async fn outcomes_of(
+        &self,
+        job: &Job,
+        pick: impl Fn(&ItemResult) -> Option<ItemInput>,
+    ) -> Result<(SelectionId, i64), Status> {
+        let mut writer = SelectionWriter::new(self, job.tenant, SelectionId(Uuid::new_v4()));
+        let mut from = 0;
+        loop {
+            let chunks = self.store.outcomes(job.tenant, job.id, from, READ_CHUNKS).await;
+            let chunks = chunks.map_err(Failure::from)?;
+            let Some((last, _)) = chunks.last() else { break };
+            from = last + 1;
+            for item in chunks.iter().flat_map(|(_, items)| items).filter_map(&pick) {
+                writer.item(item).await?;
+            }
+        }
+        let (selection, _) = writer.finish().await?;
+        Ok((selection.id, selection.count))
+    }
+
+    /// A selection made of the items of a job whose outcomes are of a kind.
+    pub(super) async fn inputs_of(
+        &self,
+        job: &Job,
+        wanted: impl Fn(&ItemResult) -> bool,
+    ) -> Result<(SelectionId, i64), Status> {
+        let mut writer = SelectionWriter::new(self, job.tenant, SelectionId(Uuid::new_v4()));
+        for number in 0..job.next_chunk {
+            let inputs = self.store.chunk(job.tenant, job.selection, number).await;
+            let outcomes = self.store.outcomes(job.tenant, job.id, number, 1).await;
+            let inputs = inputs
+                .map_err(Failure::from)?
+                .ok_or_else(|| refused(&Refusal::SelectionNotFound))?;
+            let outcomes = outcomes.map_err(Failure::from)?;
+            let ended = outcomes.iter().flat_map(|(_, items)| items);
+            for (input, _) in inputs.into_iter().zip(ended).filter(|(_, item)| wanted(item)) {
+                writer.item(input).await?;
+            }
+        }
+        let (selection, _) = writer.finish().await?;
+        Ok((selection.id, selection.count))
+    }
+
+    pub(super) async fn items(
+        &self,
+        tenant: TenantId,
+        id: JobId,
+        mut place: Place,
+        outcomes: &[ItemOutcome],
+        limit: u32,
+    ) -> Result<(Vec<proto::JobItem>, Option<Place>), Status> {
+        let mut items = Vec::new();
+        let chunks = self.store.outcomes(tenant, id, place.chunk, READ_CHUNKS).await;
+        let chunks = chunks.map_err(Failure::from)?;
+        let more = chunks.len() >= READ_CHUNKS as usize;
+        for (number, found) in chunks {
+            let skip = if number == place.chunk { place.items } else { 0 };
+            for (index, item) in found.iter().enumerate().skip(skip) {
+                if items.len() >= limit as usize {
+                    return Ok((
+                        items,
+                        Some(Place {
+                            chunk: number,
+                            items: index,
+                        }),
+                    ));
+                }
+                if outcomes.is_empty() || outcomes.contains(&item.outcome) {
+                    items.push(convert::job_item(item));
+                }
+            }
+            place = Place {
+                chunk: number + 1,
+                items: 0,
+            };
+        }
+        Ok((items, more.then_some(place)))
+    }
+
+    /// The outcome of every item as a CSV file, in pieces.
+    pub(super) fn report(
+        &self,
+        tenant: TenantId,
+        id: JobId,
+    ) -> ReceiverStream<Result<DownloadJobReportResponse, Status>> {
+        let (sender, receiver) = mpsc::channel(2);
+        let app = self.clone();
+        tokio::spawn(async move {
+            let mut writer = ReportWriter::new();
+            let mut from = 0;
+            loop {
+                let piece = app.report_piece(tenant, id, &mut from, &mut writer).await;
+                let (data, more) = match piece {
+                    Ok(more) => (writer.take(), more),
+                    Err(failure) => {
+                        let _ = sender.send(Err(failed(failure))).await;
+                        return;
+                    }
+                };
+                if sender.send(Ok(DownloadJobReportResponse { data })).await.is_err() || !more {
+                    return;
+                }
+            }
+        });
+        ReceiverStream::new(receiver)
+    }
+
+    async fn report_piece(
+        &self,
+        tenant: TenantId,
+        id: JobId,
+        from: &mut i32,
+        writer: &mut ReportWriter,
+    ) -> Result<bool, Failure> {
+        let chunks = self.store.outcomes(tenant, id, *from, READ_CHUNKS).await?;
+        let Some((last, _)) = chunks.last() else {
+            return Ok(false);
+        };
+        *from = last + 1;
+        let items = || chunks.iter().flat_map(|(_, items)| items);
+        let keys: Vec<_> = items()
+            .filter_map(|item| item.user)
+            .map(|user| (tenant, user))
+            .collect();
+        let users = self.store.users(&keys).await?;
+        let addresses: std::collections::HashMap<_, _> = users
+            .iter()
+            .map(|user| (user.id, user.profile.email.as_str()))
+            .collect();
+        for item in items() {
+            let user_id = item.user.map(|user| user.to_string()).unwrap_or_default();
+            let fault = CellFault::new(item.column.clone(), item.message.clone());
+            let has_fault = !item.message.is_empty();
+            writer.push(ReportRow {
+                row: u64::try_from(item.position).unwrap_or(0),
+                address: item.user.and_then(|user| addresses.get(&user).copied()).unwrap_or(""),
+                outcome: if item.detail.is_empty() {
+                    convert::item_outcome_name(item.outcome)
+                } else {
+                    &item.detail
+                },
+                user_id: &user_id,
+                faults: if has_fault { std::slice::from_ref(&fault) } else { &[] },
+            });
+        }
+        Ok(true)
+    }
+}
+
+pub(super) fn user_item(item: &ItemResult) -> ItemInput {
+    ItemInput {
+        position: item.position,
+        user: item.user,
+        undo: None,
+        row: None,
+    }
+}

@@ -1,0 +1,243 @@
+//! Which users a call over many is about, as far as whoever acts reaches (U2, U6).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+use usher_authorization::{Intent, Reach, Resource};
+use usher_core::ids::{SelectionId, TenantId, UserId};
+use usher_core::job::{CHUNK, ItemInput, SELECTION_SECONDS, Selection};
+use usher_core::ports::UserQuery;
+use usher_core::refusal::Refusal;
+use usher_core::role::{Permission, Scope};
+use usher_proto::identity::v1::{self as proto, selection};
+
+use crate::app::App;
+use crate::authorize::{Caller, Judge};
+use crate::operations::engine::Failure;
+use crate::parse::Faults;
+use crate::status::refused;
+
+/// Ids of one selection at most; a filter has no limit.
+const MAX_IDS: usize = 50_000;
+/// Users read at a time.
+const READ: u32 = 10_000;
+/// Users of a sample, and ids told that name nobody.
+const SAMPLE: usize = 20;
+const MAX_MISSING: usize = 100;
+
+/// Which users a call is about.
+pub(crate) enum Chosen {
+    /// These.
+    Ids(Vec<UserId>),
+    /// Whom this matches.
+    Matching(UserQuery),
+}
+
+/// Writes a selection down, chunk by chunk.
+pub(crate) struct SelectionWriter<'a> {
+    app: &'a App,
+    tenant: TenantId,
+    id: SelectionId,
+    hasher: Sha256,
+    waiting: Vec<ItemInput>,
+    chunks: i32,
+    count: i64,
+    pub(super) sample: Vec<UserId>,
+}
+
+impl<'a> SelectionWriter<'a> {
+    pub(crate) fn new(app: &'a App, tenant: TenantId, id: SelectionId) -> Self {
+        Self {
+            app,
+            tenant,
+            id,
+            hasher: Sha256::new(),
+            waiting: Vec::with_capacity(CHUNK),
+            chunks: 0,
+            count: 0,
+            sample: Vec::new(),
+        }
+    }
+
+    /// One more user.
+    pub(crate) async fn user(&mut self, user: UserId) -> Result<(), Failure> {
+        self.hasher.update(user.0.as_bytes());
+        if self.sample.len() < SAMPLE {
+            self.sample.push(user);
+        }
+        self.item(ItemInput {
+            position: self.count + 1,
+            user: Some(user),
+            undo: None,
+            row: None,
+        })
+        .await
+    }
+
+    /// One more item.
+    pub(crate) async fn item(&mut self, item: ItemInput) -> Result<(), Failure> {
+        self.count += 1;
+        self.waiting.push(item);
+        if self.waiting.len() == CHUNK {
+            self.put().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn put(&mut self) -> Result<(), Failure> {
+        let items = std::mem::take(&mut self.waiting);
+        self.app
+            .store
+            .put_chunk(self.tenant, self.id, self.chunks, &items)
+            .await?;
+        self.chunks += 1;
+        Ok(())
+    }
+
+    /// The selection, and what callers name it by.
+    pub(crate) async fn finish(mut self) -> Result<(Selection, String), Failure> {
+        if !self.waiting.is_empty() {
+            self.put().await?;
+        }
+        let digest = self.hasher.finalize().to_vec();
+        let selection = Selection {
+            tenant: self.tenant,
+            id: self.id,
+            count: self.count,
+            until: self.app.now() + chrono::TimeDelta::seconds(SELECTION_SECONDS),
+            digest,
+        };
+        self.app.store.put_selection(&selection).await?;
+        let mut named = self.id.0.as_bytes().to_vec();
+        named.extend_from_slice(&selection.digest);
+        Ok((selection, URL_SAFE_NO_PAD.encode(named)))
+    }
+}
+
+impl App {
+    /// What a selection of the API says.
+    pub(crate) fn chosen(&self, selection: Option<&proto::Selection>, tenant: TenantId, faults: &mut Faults) -> Chosen {
+        match selection.and_then(|selection| selection.by.as_ref()) {
+            Some(selection::By::UserIds(ids)) => {
+                if ids.user_ids.is_empty() {
+                    faults.add("selection.user_ids", "is empty; give at least one id, or a filter");
+                }
+                let ids = faults.some_ids("selection.user_ids", &ids.user_ids, MAX_IDS);
+                Chosen::Ids(ids.into_iter().collect())
+            }
+            Some(selection::By::Filter(filter)) => {
+                Chosen::Matching(faults.user_filter("selection.filter", Some(filter), tenant, self.now()))
+            }
+            None => {
+                faults.add(
+                    "selection",
+                    "is required: user_ids or a filter; an empty filter matches everybody",
+                );
+                Chosen::Ids(Vec::new())
+            }
+        }
+    }
+
+    /// Writes down whoever is chosen, as far as whoever acts reaches; tells ids that name nobody within reach.
+    pub(crate) async fn each_chosen(
+        &self,
+        judge: &Judge,
+        chosen: Chosen,
+        permission: Permission,
+        writer: &mut SelectionWriter<'_>,
+        missing: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        let mut query = match &chosen {
+            Chosen::Ids(_) => UserQuery::all(writer.tenant, self.now()),
+            Chosen::Matching(query) => query.clone(),
+        };
+        self.with_groups_below(&mut query).await?;
+        self.within_reach(&mut query, judge, permission)?;
+        match chosen {
+            Chosen::Ids(ids) => {
+                for ids in ids.chunks(READ as usize) {
+                    let there = self.store.among(&query, ids).await.map_err(Failure::from)?;
+                    for id in ids {
+                        if there.contains(id) {
+                            writer.user(*id).await?;
+                        } else if missing.len() < MAX_MISSING {
+                            missing.push(id.to_string());
+                        }
+                    }
+                }
+            }
+            Chosen::Matching(_) => {
+                let mut after = None;
+                loop {
+                    let page = self.store.matching_users(&query, after, READ).await;
+                    let page = page.map_err(Failure::from)?;
+                    let full = page.len() >= READ as usize;
+                    after = page.last().copied();
+                    for user in page {
+                        writer.user(user).await?;
+                    }
+                    if !full {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Narrows a query to those whom whoever acts reaches with a permission (U2).
+    pub(crate) fn within_reach(
+        &self,
+        query: &mut UserQuery,
+        judge: &Judge,
+        permission: Permission,
+    ) -> Result<(), Status> {
+        if !judge.is_user() {
+            return Ok(());
+        }
+        match judge.reach(permission) {
+            Reach::Everything => Ok(()),
+            Reach::Groups(groups) => {
+                if query.groups.is_empty() {
+                    query.groups = groups.into_iter().collect();
+                } else {
+                    query.groups.retain(|group| groups.contains(group));
+                }
+                if query.groups.is_empty() {
+                    let scope = "in these groups; ask for groups that you administer".to_owned();
+                    let permission = permission.as_str().to_owned();
+                    return Err(refused(&Refusal::PermissionDenied { permission, scope }));
+                }
+                Ok(())
+            }
+            Reach::Nothing => Err(refused(
+                &judge
+                    .require(permission, &Resource::Scope(Scope::Platform), &Intent::default())
+                    .err()
+                    .unwrap_or(Refusal::PermissionDenied {
+                        permission: permission.as_str().to_owned(),
+                        scope: "anywhere".into(),
+                    }),
+            )),
+        }
+    }
+
+    /// Refuses whoever has a permission nowhere in the tenant: jobs are asked about item by item.
+    pub(crate) async fn permit_somewhere(
+        &self,
+        metadata: &MetadataMap,
+        tenant: TenantId,
+        permission: Permission,
+    ) -> Result<(), Status> {
+        let caller = Caller::of(metadata)?;
+        if let Caller::User(_) = &caller {
+            let judge = self.judge(&caller, tenant).await?;
+            let mut nobody = UserQuery::all(tenant, self.now());
+            return self.within_reach(&mut nobody, &judge, permission);
+        }
+        self.permit(metadata, tenant, permission).await
+    }
+}

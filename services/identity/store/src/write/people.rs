@@ -1,0 +1,167 @@
+//! Groups, roles, seats and sign-ins.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{DbBackend, Value};
+use usher_core::change::Changeset;
+use usher_core::ids::TenantId;
+use usher_core::role::Assignment;
+
+use crate::bulk::{OnConflict, insert};
+use crate::entity::{assignment, group, member, role, seat_entry};
+use crate::sql::Sql;
+
+pub(super) fn write(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    groups(backend, changes, all);
+    memberships(backend, changes, all);
+    roles(backend, changes, all);
+    assignments(backend, changes, all);
+    seats(backend, changes, all);
+    logins(backend, changes, all);
+}
+
+fn groups(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let rows: Vec<_> = changes.groups.values().map(Into::into).collect();
+    all.extend(insert::<group::Entity>(backend, &rows, &[], OnConflict::Replace));
+    if changes.deleted_groups.is_empty() {
+        return;
+    }
+    for table in ["user_groups", "group_members"] {
+        let mut sql = Sql::new(backend, format!("DELETE FROM {table} WHERE (tenant_id, group_id) IN ("));
+        sql.set(
+            changes
+                .deleted_groups
+                .iter()
+                .map(|(tenant, group)| [tenant.0.into(), group.0.into()]),
+        )
+        .push(")");
+        all.push(sql);
+    }
+    let mut sql = Sql::new(
+        backend,
+        "DELETE FROM role_assignments WHERE scope_kind = 'GROUP' AND (tenant_id, scope_id) IN (",
+    );
+    sql.set(
+        changes
+            .deleted_groups
+            .iter()
+            .map(|(tenant, group)| [tenant.0.into(), group.to_string().into()]),
+    )
+    .push(")");
+    all.push(sql);
+}
+
+fn memberships(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let rows: Vec<_> = changes
+        .memberships
+        .iter()
+        .filter(|(_, added)| **added)
+        .map(|((tenant, group, user), _)| member::Model {
+            tenant_id: tenant.0,
+            group_id: group.0,
+            user_id: user.0,
+        })
+        .collect();
+    all.extend(insert::<member::Entity>(backend, &rows, &[], OnConflict::Keep));
+    let mut removed = changes
+        .memberships
+        .iter()
+        .filter(|(_, added)| !**added)
+        .map(|((tenant, group, user), _)| -> [Value; 3] { [tenant.0.into(), group.0.into(), user.0.into()] })
+        .peekable();
+    if removed.peek().is_some() {
+        let mut sql = Sql::new(
+            backend,
+            "DELETE FROM group_members WHERE (tenant_id, group_id, user_id) IN (",
+        );
+        sql.set(removed).push(")");
+        all.push(sql);
+    }
+}
+
+fn roles(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let rows: Vec<_> = changes.roles.values().map(Into::into).collect();
+    all.extend(insert::<role::Entity>(backend, &rows, &[], OnConflict::Replace));
+    if !changes.deleted_roles.is_empty() {
+        let mut sql = Sql::new(backend, "DELETE FROM custom_roles WHERE (tenant_id, role_id) IN (");
+        sql.set(
+            changes
+                .deleted_roles
+                .iter()
+                .map(|(tenant, role)| [tenant.0.into(), role.0.into()]),
+        )
+        .push(")");
+        all.push(sql);
+    }
+}
+
+fn assignments(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let of = |wanted: bool| {
+        changes
+            .assignments
+            .iter()
+            .filter(move |(_, assigned)| **assigned == wanted)
+            .map(|(assignment, _)| assignment)
+    };
+    let rows: Vec<_> = of(true).map(Into::into).collect();
+    all.extend(insert::<assignment::Entity>(backend, &rows, &[], OnConflict::Keep));
+    let mut revoked = of(false)
+        .map(|held: &Assignment| -> [Value; 5] {
+            let (kind, id) = held.scope.parts();
+            [
+                held.tenant.0.into(),
+                held.user.0.into(),
+                held.role.to_string().into(),
+                kind.into(),
+                id.into(),
+            ]
+        })
+        .peekable();
+    if revoked.peek().is_some() {
+        let mut sql = Sql::new(
+            backend,
+            "DELETE FROM role_assignments WHERE (tenant_id, user_id, role, scope_kind, scope_id) IN (",
+        );
+        sql.set(revoked).push(")");
+        all.push(sql);
+    }
+}
+
+/// The ledger, and what it adds up to. Nothing else writes the count, and every transaction locks users before seats.
+fn seats(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    let rows: Vec<_> = changes.seats.iter().map(Into::into).collect();
+    all.extend(insert::<seat_entry::Entity>(
+        backend,
+        &rows,
+        &seat_entry::GENERATED,
+        OnConflict::Fail,
+    ));
+    let mut sums: BTreeMap<TenantId, i64> = BTreeMap::new();
+    for entry in &changes.seats {
+        *sums.entry(entry.tenant).or_default() += entry.change;
+    }
+    sums.retain(|_, sum| *sum != 0);
+    if sums.is_empty() {
+        return;
+    }
+    let mut sql = Sql::new(backend, "INSERT INTO seats (tenant_id, used) ");
+    let keys = sums.iter().map(|(tenant, sum)| [tenant.0.into(), (*sum).into()]);
+    sql.set(keys);
+    sql.push(" ON CONFLICT (tenant_id) DO UPDATE SET used = seats.used + excluded.used");
+    all.push(sql);
+}
+
+fn logins(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
+    for ((tenant, user), at) in &changes.logins {
+        if changes.users.contains_key(&(*tenant, *user)) {
+            continue;
+        }
+        let mut sql = Sql::new(backend, "UPDATE users SET last_login_at = ");
+        sql.bind(*at).push(" WHERE tenant_id = ").bind(tenant.0);
+        sql.push(" AND user_id = ")
+            .bind(user.0)
+            .push(" AND last_login_at < ")
+            .bind(*at);
+        all.push(sql);
+    }
+}
