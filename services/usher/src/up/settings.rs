@@ -51,6 +51,7 @@ struct Sections {
     delivery: identity::Delivery,
     passwords: identity::Passwords,
     retention: identity::Retention,
+    authorization: identity::Authorization,
     clock: identity::Clock,
     smtp: Smtp,
 }
@@ -92,6 +93,7 @@ pub(super) fn load(folder: &Folder, smtp: Option<&str>, file: Option<&Path>) -> 
         delivery: sections.delivery,
         passwords: sections.passwords,
         retention: sections.retention,
+        authorization: sections.authorization,
         clock: sections.clock,
     };
     identity.check_without_bus()?;
