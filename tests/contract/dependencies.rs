@@ -14,12 +14,16 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("usher-core", &[]),
     ("usher-store", &["usher-core"]),
     ("usher-content", &["usher-core"]),
+    ("usher-transfer", &["usher-core"]),
+    ("usher-authorization", &["usher-core"]),
     (
         "usher-identity",
         &[
             "usher-core",
             "usher-store",
             "usher-content",
+            "usher-transfer",
+            "usher-authorization",
             "usher-proto",
             "usher-bus",
             "usher-platform",
@@ -66,6 +70,10 @@ const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     ),
     (
         "usher-content",
+        &["tokio", "tonic", "prost", "lapin", "sea-orm", "sqlx"],
+    ),
+    (
+        "usher-transfer",
         &["tokio", "tonic", "prost", "lapin", "sea-orm", "sqlx"],
     ),
     ("usher-store", &["tonic", "prost", "lapin"]),

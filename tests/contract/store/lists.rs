@@ -272,6 +272,7 @@ async fn invitations_are_listed_newest_first_by_the_state_that_counts_now(stage:
     stage.write(inviting(&invitations)).await?;
     invitations.sort_by_key(|invitation| std::cmp::Reverse((invitation.created_at, invitation.id)));
     let query = |states: &[InvitationState], now: i64| InvitationQuery {
+        groups: Vec::new(),
         tenant: stage.tenant,
         states: states.to_vec(),
         user: None,
@@ -337,6 +338,7 @@ async fn mails_are_listed_newest_first_by_user_and_state(stage: Stage) -> Result
     stage.write(mailing(&mails)).await?;
     mails.sort_by_key(|mail| std::cmp::Reverse((mail.created_at, mail.id)));
     let mut query = DeliveryQuery {
+        groups: Vec::new(),
         tenant: stage.tenant,
         user: None,
         delivery: None,

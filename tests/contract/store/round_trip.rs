@@ -284,6 +284,7 @@ async fn what_was_not_committed_is_not_there(stage: Stage) -> Result<()> {
 
 fn query(stage: &Stage, delivery: DeliveryId) -> DeliveryQuery {
     DeliveryQuery {
+        groups: Vec::new(),
         tenant: stage.tenant,
         user: None,
         delivery: Some(delivery),

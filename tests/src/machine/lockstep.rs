@@ -213,6 +213,7 @@ impl Follower<'_> {
         }
         for state in InvitationState::ALL {
             let query = InvitationQuery {
+                groups: Vec::new(),
                 tenant,
                 states: vec![state],
                 user: None,
@@ -228,6 +229,7 @@ impl Follower<'_> {
             same_set(&what, &listed, expected, |invitation| invitation.id)?;
         }
         let query = DeliveryQuery {
+            groups: Vec::new(),
             tenant,
             user: None,
             delivery: None,

@@ -243,6 +243,8 @@ pub struct InvitationQuery {
     pub states: Vec<InvitationState>,
     /// Only of this user.
     pub user: Option<UserId>,
+    /// Only of members of any of these groups; empty: of all.
+    pub groups: Vec<GroupId>,
     /// Only those sent before.
     pub sent_before: Option<Timestamp>,
     /// Where to go on.
@@ -262,6 +264,8 @@ pub struct DeliveryQuery {
     pub user: Option<UserId>,
     /// Only this one.
     pub delivery: Option<DeliveryId>,
+    /// Only to members of any of these groups; empty: to all.
+    pub groups: Vec<GroupId>,
     /// Any of these; empty: all.
     pub states: Vec<DeliveryStateName>,
     /// Where to go on.

@@ -11,15 +11,16 @@ use moka::sync::Cache;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 use usher_authorization::{ActingUser, Asker, Authorizer, Grant, Intent, Principal, Question, Reach, Resource};
-use usher_core::account::Belonging;
+use usher_core::account::{Account, Belonging, Placement};
 use usher_core::group::GroupTree;
-use usher_core::ids::{TenantId, UserId};
+use usher_core::ids::{InvitationId, TenantId, UserId};
 use usher_core::refusal::Refusal;
 use usher_core::role::{CustomRole, Permission, RoleRef, Scope};
 use usher_core::status::Status as UserStatus;
+use usher_core::user::User;
 
 use crate::app::App;
-use crate::call::actor;
+use crate::call::{ANONYMOUS, actor};
 use crate::operations::engine::Failure;
 use crate::parse::Faults;
 use crate::status::refused;
@@ -94,12 +95,25 @@ impl Judge {
         self.asker().require(permission, resource, intent)
     }
 
-
     /// Where they have a permission: for lists (U2).
     pub(crate) fn reach(&self, permission: Permission) -> Reach {
         self.permissions
             .authorizer
             .reach(&self.principal, permission, &self.tree)
+    }
+
+    /// Where they have a permission; refused if that is nowhere.
+    pub(crate) fn reach_somewhere(&self, permission: Permission) -> Result<Reach, Status> {
+        match self.reach(permission) {
+            Reach::Nothing => {
+                let denied = self.require(permission, &Resource::Scope(Scope::Platform), &Intent::default());
+                Err(refused(&denied.err().unwrap_or_else(|| Refusal::PermissionDenied {
+                    permission: permission.as_str().to_owned(),
+                    scope: "anywhere; ask an administrator of the platform".into(),
+                })))
+            }
+            reach => Ok(reach),
+        }
     }
 
     /// For many questions.
@@ -145,13 +159,7 @@ impl Asking<'_> {
 
 impl App {
     /// Refuses a call on the whole tenant, or on the tenants themselves.
-    pub(crate) async fn permit(
-        &self,
-        metadata: &MetadataMap,
-        tenant: TenantId,
-        permission: Permission,
-    ) -> Result<(), Status> {
-        let caller = Caller::of(metadata)?;
+    pub(crate) async fn permit(&self, caller: &Caller, tenant: TenantId, permission: Permission) -> Result<(), Status> {
         self.permit_on(caller, tenant, permission, &[Scope::Platform], &Intent::default())
             .await
             .map(drop)
@@ -160,7 +168,7 @@ impl App {
     /// Refuses a call about scopes: each is asked about.
     pub(crate) async fn permit_on(
         &self,
-        caller: Caller,
+        caller: &Caller,
         tenant: TenantId,
         permission: Permission,
         scopes: &[Scope],
@@ -172,7 +180,7 @@ impl App {
                 .map(|()| None)
                 .map_err(|refusal| refused(&refusal));
         }
-        let judge = self.judge(&caller, tenant).await?;
+        let judge = self.judge(caller, tenant).await?;
         for scope in scopes {
             judge
                 .require(permission, &Resource::Scope(scope.clone()), intent)
@@ -184,21 +192,114 @@ impl App {
     /// Refuses a call about one account.
     pub(crate) async fn permit_on_user(
         &self,
-        metadata: &MetadataMap,
+        caller: &Caller,
         tenant: TenantId,
         permission: Permission,
         user: UserId,
         intent: &Intent,
     ) -> Result<(), Status> {
-        match Caller::of(metadata)? {
+        match caller {
             Caller::Service(name) => self.permit_service(name, permission),
-            caller @ Caller::User(_) => {
-                let judge = self.judge(&caller, tenant).await?;
+            Caller::User(_) => {
+                let judge = self.judge(caller, tenant).await?;
                 let resource = self.resource(tenant, user).await?;
                 judge.require(permission, &resource, intent)
             }
         }
         .map_err(|refusal| refused(&refusal))
+    }
+
+    /// Refuses a call that proves by itself whom it is about, by a link or a password, or that is about no person: only the
+    /// program that calls is asked about.
+    pub(crate) fn permit_program(&self, caller: &Caller, permission: Permission) -> Result<(), Status> {
+        let name = match caller {
+            Caller::Service(name) => name,
+            Caller::User(_) => ANONYMOUS,
+        };
+        self.permit_service(name, permission)
+            .map_err(|refusal| refused(&refusal))
+    }
+
+    /// Refuses a call that puts accounts into groups and gives them roles: each group is asked about (L6, L9).
+    pub(crate) async fn permit_placement(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        permission: Permission,
+        placement: &Placement,
+        sets_deletion_date: bool,
+    ) -> Result<Option<Judge>, Status> {
+        let intent = intent_of(placement, sets_deletion_date);
+        let scopes = placement.scopes();
+        if !placement.roles.is_empty() {
+            self.permit_on(caller, tenant, Permission::RolesAssign, &scopes, &intent)
+                .await?;
+        }
+        self.permit_on(caller, tenant, permission, &scopes, &intent).await
+    }
+
+    /// Refuses invitations: into groups, or from a programme session (L6, L7).
+    pub(crate) async fn permit_invitations(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        placement: &Placement,
+        session: &str,
+        sets_deletion_date: bool,
+    ) -> Result<Option<Judge>, Status> {
+        if session.is_empty() {
+            let permission = Permission::InvitationsSend;
+            return self
+                .permit_placement(caller, tenant, permission, placement, sets_deletion_date)
+                .await;
+        }
+        let intent = intent_of(placement, sets_deletion_date);
+        let scopes = [Scope::Session(session.to_owned())];
+        self.permit_on(caller, tenant, Permission::InvitationsSend, &scopes, &intent)
+            .await
+    }
+
+    /// Refuses a call about the user whom an invitation is for.
+    pub(crate) async fn permit_on_invitation(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        permission: Permission,
+        id: InvitationId,
+    ) -> Result<(), Status> {
+        if let Caller::Service(_) = caller {
+            return self.permit(caller, tenant, permission).await;
+        }
+        let found = self.store.invitation(tenant, id).await.map_err(Failure::from)?;
+        let found = found.ok_or_else(|| refused(&Refusal::InvitationNotFound(id.to_string())))?;
+        self.permit_on_user(caller, tenant, permission, found.user, &Intent::default())
+            .await
+    }
+
+    /// Keeps those of the users whom a permission is about.
+    pub(crate) async fn keep_permitted(
+        &self,
+        judge: &Judge,
+        permission: Permission,
+        users: &mut Vec<User>,
+    ) -> Result<(), Status> {
+        if !judge.is_user() {
+            return judge
+                .require(permission, &Resource::Scope(Scope::Platform), &Intent::default())
+                .map_err(|refusal| refused(&refusal));
+        }
+        let keys: Vec<_> = users.iter().map(|user| (user.tenant, user.id)).collect();
+        let mut found = self.store.belongings(&keys).await.map_err(Failure::from)?;
+        let mut asking = judge.asker();
+        users.retain(|user| {
+            let groups = found.remove(&(user.tenant, user.id)).unwrap_or_default().groups;
+            let resource = Resource::User {
+                id: user.id,
+                groups: groups.into_iter().collect(),
+            };
+            asking.require(permission, &resource, &Intent::default()).is_ok()
+        });
+        Ok(())
     }
 
     /// Who acts, with everything that decides what they may.
@@ -232,11 +333,11 @@ impl App {
         })
     }
 
-    fn permit_service(&self, name: String, permission: Permission) -> Result<(), Refusal> {
+    fn permit_service(&self, name: &str, permission: Permission) -> Result<(), Refusal> {
         let Permissions {
             authorizer, services, ..
         } = &self.permissions;
-        let key = (name, permission);
+        let key = (name.to_owned(), permission);
         let ask = || {
             let principal = Principal::Service {
                 name: key.0.clone(),
@@ -291,6 +392,23 @@ impl App {
         let tree = Arc::new(GroupTree::new(groups.iter().map(|group| (group.id, group.parent))));
         self.permissions.trees.insert(tenant, Arc::clone(&tree));
         Ok(tree)
+    }
+}
+
+/// An account that was loaded with its groups, as something that is asked about.
+pub(crate) fn resource_of(account: &Account) -> Resource {
+    Resource::User {
+        id: account.user.id,
+        groups: account.belonging.groups.iter().copied().collect(),
+    }
+}
+
+fn intent_of(placement: &Placement, sets_deletion_date: bool) -> Intent {
+    Intent {
+        sets_deletion_date,
+        roles: placement.roles.iter().map(ToString::to_string).collect(),
+        group_count: placement.groups.len(),
+        ..Intent::default()
     }
 }
 

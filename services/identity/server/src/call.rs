@@ -18,7 +18,7 @@ use crate::parse::{Faults, request_id};
 /// The metadata key that names who acts.
 pub(crate) const ACTOR: &str = "usher-actor-id";
 /// Who acts if nobody is named.
-const ANONYMOUS: &str = "anonymous";
+pub(crate) const ANONYMOUS: &str = "anonymous";
 /// What fingerprints of requests are sealed for.
 const FINGERPRINT: &str = "request";
 

@@ -100,7 +100,7 @@ impl Directory for SeaStore {
 
     #[tracing::instrument(name = "db.list_invitations", skip_all, err(level = "debug"))]
     async fn list_invitations(&self, query: &InvitationQuery) -> Result<Vec<Invitation>, StoreError> {
-        let rows = list::invitations(query)?.all(&self.reader).await;
+        let rows = list::invitations(self.backend, query)?.all(&self.reader).await;
         rows.map_err(store_error)?
             .into_iter()
             .map(Invitation::try_from)
@@ -109,7 +109,10 @@ impl Directory for SeaStore {
 
     #[tracing::instrument(name = "db.list_deliveries", skip_all, err(level = "debug"))]
     async fn list_deliveries(&self, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError> {
-        let rows = list::deliveries(query)?.all(&self.reader).await.map_err(store_error)?;
+        let rows = list::deliveries(self.backend, query)?
+            .all(&self.reader)
+            .await
+            .map_err(store_error)?;
         let ids: Vec<_> = rows.iter().map(|row| row.delivery_id).collect();
         let mut attempts = list::attempts(&self.reader, query.tenant, ids).await?;
         rows.into_iter()

@@ -10,7 +10,7 @@ use sea_orm::{
     QuerySelect as _, Select, Statement, Value,
 };
 use usher_core::delivery::Attempt;
-use usher_core::ids::TenantId;
+use usher_core::ids::{GroupId, TenantId};
 use usher_core::invitation::InvitationState;
 use usher_core::ports::{Activity, After, DeliveryQuery, InvitationQuery, StoreError, UserOrder, UserQuery};
 use usher_core::status::StatusName;
@@ -72,7 +72,7 @@ pub(crate) fn matching(backend: DbBackend, query: &UserQuery) -> Select<user::En
         select = select.filter(user::Column::SearchKey.like(pattern));
     }
     if !query.groups.is_empty() {
-        select = select.filter(in_any_group(backend, query));
+        select = select.filter(in_any_group(backend, "users", &query.groups));
     }
     if !query.roles.is_empty() {
         select = select.filter(holds_any_role(backend, query));
@@ -101,12 +101,15 @@ pub(crate) fn condition(sql: Sql) -> Expr {
     Expr::cust_with_values(sql, values.map(|values| values.0).unwrap_or_default())
 }
 
-fn in_any_group(backend: DbBackend, query: &UserQuery) -> Expr {
+fn in_any_group(backend: DbBackend, table: &str, groups: &[GroupId]) -> Expr {
     let mut sql = Sql::new(
         backend,
-        "EXISTS (SELECT 1 FROM group_members m WHERE m.tenant_id = users.tenant_id AND m.user_id = users.user_id AND ",
+        format!(
+            "EXISTS (SELECT 1 FROM group_members m WHERE m.tenant_id = {table}.tenant_id \
+             AND m.user_id = {table}.user_id AND "
+        ),
     );
-    sql.is_any("m.group_id", query.groups.iter().map(|group| group.0.into()))
+    sql.is_any("m.group_id", groups.iter().map(|group| group.0.into()))
         .push(")");
     condition(sql)
 }
@@ -132,7 +135,10 @@ fn was_invited_before(backend: DbBackend, before: DateTime<Utc>, now: DateTime<U
 }
 
 /// One page of invitations, the newest first.
-pub(crate) fn invitations(query: &InvitationQuery) -> Result<Select<invitation::Entity>, StoreError> {
+pub(crate) fn invitations(
+    backend: DbBackend,
+    query: &InvitationQuery,
+) -> Result<Select<invitation::Entity>, StoreError> {
     use invitation::Column;
     let mut select = invitation::Entity::find().filter(Column::TenantId.eq(query.tenant.0));
     if !query.states.is_empty() {
@@ -145,6 +151,9 @@ pub(crate) fn invitations(query: &InvitationQuery) -> Result<Select<invitation::
     if let Some(before) = query.sent_before {
         select = select.filter(Column::SentAt.lt(before));
     }
+    if !query.groups.is_empty() {
+        select = select.filter(in_any_group(backend, "invitations", &query.groups));
+    }
     let after = newest_first(query.after.as_ref())?;
     Ok(page(
         select,
@@ -156,7 +165,7 @@ pub(crate) fn invitations(query: &InvitationQuery) -> Result<Select<invitation::
 }
 
 /// One page of deliveries, the newest first.
-pub(crate) fn deliveries(query: &DeliveryQuery) -> Result<Select<delivery::Entity>, StoreError> {
+pub(crate) fn deliveries(backend: DbBackend, query: &DeliveryQuery) -> Result<Select<delivery::Entity>, StoreError> {
     use delivery::Column;
     let mut select = delivery::Entity::find().filter(Column::TenantId.eq(query.tenant.0));
     if let Some(user) = query.user {
@@ -164,6 +173,9 @@ pub(crate) fn deliveries(query: &DeliveryQuery) -> Result<Select<delivery::Entit
     }
     if let Some(delivery) = query.delivery {
         select = select.filter(Column::DeliveryId.eq(delivery.0));
+    }
+    if !query.groups.is_empty() {
+        select = select.filter(in_any_group(backend, "deliveries", &query.groups));
     }
     if !query.states.is_empty() {
         select = select.filter(Column::State.is_in(query.states.iter().map(|state| state.as_str())));

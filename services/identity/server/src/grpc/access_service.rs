@@ -3,6 +3,7 @@
 use tonic::{Request, Response, Status};
 use usher_core::ids::UserId;
 use usher_core::refusal::Refusal;
+use usher_core::role::Permission;
 use usher_core::status::{Onboarding, Status as UserStatus};
 use usher_core::user::{Access, Credential, User};
 use usher_proto::identity::v1::access_service_server::AccessService;
@@ -12,6 +13,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::authorize::Caller;
 use crate::call::{Mutation, account_keys, finish, tenant as parse_tenant};
 use crate::convert;
 use crate::operations::engine::{Command, Failure};
@@ -30,11 +32,13 @@ impl AccessService for App {
         &self,
         request: Request<CheckAccessRequest>,
     ) -> Result<Response<CheckAccessResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let users: Vec<UserId> = faults.ids("user_ids", &body.user_ids);
         finish(faults)?;
+        self.permit(&caller, tenant, Permission::AccessCheck).await?;
         let answers = self.access.check(tenant, &users).await.map_err(Failure::from)?;
         let decisions = body
             .user_ids
@@ -49,12 +53,14 @@ impl AccessService for App {
         &self,
         request: Request<VerifyPasswordRequest>,
     ) -> Result<Response<VerifyPasswordResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let email = faults.email("email", &body.email);
         check_length("password", &body.password, &mut faults);
         finish(faults)?;
+        self.permit_program(&caller, Permission::AccessSignIn)?;
         let user = self.sign_in(tenant, &email, body.password).await?;
         self.remember_sign_in(tenant, user.id);
         let must_change_password = matches!(user.credential, Credential::OneTime { .. });
@@ -68,6 +74,7 @@ impl AccessService for App {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -85,6 +92,7 @@ impl AccessService for App {
             faults.add("new_password", "is the current one; choose another");
         }
         finish(faults)?;
+        self.permit_program(&caller, Permission::AccessSignIn)?;
         let user = match self.sign_in(tenant, &email, body.current_password.clone()).await {
             Ok(user) => user,
             Err(refused) => return self.repeated(&mutation, tenant, refused).await,

@@ -79,7 +79,7 @@ impl BulkService for App {
         let digest = body.digest.clone();
         let action = faults.bulk_action("action", body.action.as_ref(), self.now());
         finish(faults)?;
-        self.permit_somewhere(request.metadata(), tenant, Permission::JobsRun)
+        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRun)
             .await?;
         let selection = match self.selection(tenant, &digest).await {
             Ok(selection) => selection,
@@ -95,7 +95,7 @@ impl BulkService for App {
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
         let body = request.get_ref();
         let (tenant, id) = job_ids(&body.tenant_id, &body.job_id)?;
-        self.permit_somewhere(request.metadata(), tenant, Permission::JobsRead)
+        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRead)
             .await?;
         let job = self.job(tenant, id).await?;
         Ok(Response::new(GetJobResponse {
@@ -126,7 +126,8 @@ impl BulkService for App {
         let question = Question::new(&self.keys, "ListJobs", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
-        self.permit_somewhere(&metadata, tenant, Permission::JobsRead).await?;
+        self.permit_somewhere(&Caller::of(&metadata)?, tenant, Permission::JobsRead)
+            .await?;
         let query = JobQuery {
             tenant,
             states,
@@ -147,7 +148,7 @@ impl BulkService for App {
     async fn watch_job(&self, request: Request<WatchJobRequest>) -> Result<Response<Self::WatchJobStream>, Status> {
         let body = request.get_ref();
         let (tenant, id) = job_ids(&body.tenant_id, &body.job_id)?;
-        self.permit_somewhere(request.metadata(), tenant, Permission::JobsRead)
+        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRead)
             .await?;
         let first = self.job(tenant, id).await?;
         let (sender, receiver) = mpsc::channel(4);
@@ -213,7 +214,8 @@ impl BulkService for App {
         let question = Question::new(&self.keys, "ListJobItems", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
-        self.permit_somewhere(&metadata, tenant, Permission::JobsRead).await?;
+        self.permit_somewhere(&Caller::of(&metadata)?, tenant, Permission::JobsRead)
+            .await?;
         self.job(tenant, id).await?;
         let place = after.and_then(|after| Place::read(&after.key)).unwrap_or_default();
         let (items, next) = self.items(tenant, id, place, &outcomes, limit).await?;
@@ -229,7 +231,7 @@ impl BulkService for App {
     ) -> Result<Response<Self::DownloadJobReportStream>, Status> {
         let body = request.get_ref();
         let (tenant, id) = job_ids(&body.tenant_id, &body.job_id)?;
-        self.permit_somewhere(request.metadata(), tenant, Permission::JobsRead)
+        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRead)
             .await?;
         self.job(tenant, id).await?;
         Ok(Response::new(self.report(tenant, id)))
@@ -242,7 +244,7 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        self.permit_somewhere(request.metadata(), tenant, Permission::JobsRun)
+        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRun)
             .await?;
         let keys = Keys {
             tenants: [tenant].into(),
@@ -280,7 +282,7 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        self.permit_somewhere(request.metadata(), tenant, Permission::JobsRun)
+        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRun)
             .await?;
         let origin = self.ended(tenant, id).await?;
         let again = |item: &ItemResult| matches!(item.outcome, ItemOutcome::Failed | ItemOutcome::Skipped);
@@ -307,7 +309,7 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        self.permit_somewhere(request.metadata(), tenant, Permission::JobsRun)
+        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRun)
             .await?;
         let origin = self.ended(tenant, id).await?;
         if !origin.action.can_be_undone() {

@@ -5,6 +5,7 @@ use usher_core::account::Resolution;
 use usher_core::ids::{DeliveryId, UserId};
 use usher_core::ports::{After, DeliveryQuery, Keys};
 use usher_core::refusal::Refusal;
+use usher_core::role::Permission;
 use usher_proto::identity::v1::delivery_service_server::DeliveryService;
 use usher_proto::identity::v1::{
     DeliveryResolution, ListDeliveriesRequest, ListDeliveriesResponse, ListSuppressionsRequest,
@@ -13,6 +14,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
 use crate::operations::engine::Failure;
@@ -25,6 +27,7 @@ impl DeliveryService for App {
         &self,
         request: Request<ListDeliveriesRequest>,
     ) -> Result<Response<ListDeliveriesResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
@@ -45,8 +48,12 @@ impl DeliveryService for App {
         let question = Question::new(&self.keys, "ListDeliveries", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
+        let groups = self
+            .permit_list(&caller, tenant, Permission::DeliveriesRead, user)
+            .await?;
         let query = DeliveryQuery {
             tenant,
+            groups,
             user,
             delivery: None,
             states,
@@ -70,6 +77,7 @@ impl DeliveryService for App {
         &self,
         request: Request<ResolveDeliveryRequest>,
     ) -> Result<Response<ResolveDeliveryResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -90,6 +98,7 @@ impl DeliveryService for App {
             }
         };
         finish(faults)?;
+        self.permit(&caller, tenant, Permission::DeliveriesResolve).await?;
         let Some(resolution) = resolution else {
             return Err(Status::invalid_argument("resolution is required"));
         };
@@ -118,6 +127,7 @@ impl DeliveryService for App {
         &self,
         request: Request<ListSuppressionsRequest>,
     ) -> Result<Response<ListSuppressionsResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
@@ -130,6 +140,7 @@ impl DeliveryService for App {
         let question = Question::new(&self.keys, "ListSuppressions", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
+        self.permit(&caller, tenant, Permission::SuppressionsRead).await?;
         let found = self
             .store
             .list_suppressions(tenant, after, limit)
@@ -151,6 +162,7 @@ impl DeliveryService for App {
         &self,
         request: Request<RemoveSuppressionRequest>,
     ) -> Result<Response<RemoveSuppressionResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -163,6 +175,7 @@ impl DeliveryService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let email = faults.email("email", &body.email);
         finish(faults)?;
+        self.permit(&caller, tenant, Permission::SuppressionsRemove).await?;
         let key = (tenant, email.key().to_owned());
         let keys = Keys {
             tenants: [tenant].into(),

@@ -10,10 +10,12 @@ use usher_core::event::Event;
 use usher_core::ids::TenantId;
 use usher_core::ports::{Cursor, Followed};
 use usher_core::refusal::Refusal;
+use usher_core::role::Permission;
 use usher_proto::identity::v1::event_service_server::EventService;
 use usher_proto::identity::v1::{WatchEventsRequest, WatchEventsResponse};
 
 use crate::app::App;
+use crate::authorize::Caller;
 use crate::call::{finish, tenant as parse_tenant};
 use crate::convert;
 use crate::operations::engine::Failure;
@@ -46,6 +48,7 @@ impl EventService for Watch {
         &self,
         request: Request<WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
@@ -53,6 +56,7 @@ impl EventService for Watch {
             faults.add("type_prefixes", format!("has more than {MAX_PREFIXES} entries"));
         }
         finish(faults)?;
+        self.app.permit(&caller, tenant, Permission::EventsWatch).await?;
         self.app.tenant(tenant).await?;
         let cursor = match (body.after.as_str(), body.from_beginning) {
             ("", true) => self.app.store.beginning().await.map_err(Failure::from)?,

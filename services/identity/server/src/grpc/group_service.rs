@@ -1,12 +1,14 @@
 //! Groups and their members (U2).
 
 use tonic::{Request, Response, Status};
+use usher_authorization::{Intent, Reach};
 use usher_core::account::Effect;
 use usher_core::event::{Event, EventType};
 use usher_core::group::{Group, GroupTree};
 use usher_core::ids::{GroupId, TenantId, UserId};
 use usher_core::ports::{After, GroupQuery, Keys};
 use usher_core::refusal::Refusal;
+use usher_core::role::{Permission, Scope};
 use usher_core::text;
 use usher_proto::identity::v1::group_service_server::GroupService;
 use usher_proto::identity::v1::{
@@ -16,6 +18,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::authorize::{Caller, Judge, resource_of};
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
 use crate::operations::engine::Failure;
@@ -32,6 +35,7 @@ impl GroupService for App {
         &self,
         request: Request<CreateGroupRequest>,
     ) -> Result<Response<CreateGroupResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("CreateGroup", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -42,6 +46,14 @@ impl GroupService for App {
         let external_id = faults.external_id("group.external_id", &given.external_id);
         let parent: Option<GroupId> = faults.optional_id("group.parent_group_id", &given.parent_group_id);
         finish(faults)?;
+        self.permit_on(
+            &caller,
+            tenant,
+            Permission::GroupsCreate,
+            &[below(parent)],
+            &Intent::default(),
+        )
+        .await?;
         let id = wanted.unwrap_or_else(|| GroupId::mint(self.now()));
         let command = mutation
             .clone()
@@ -75,11 +87,20 @@ impl GroupService for App {
     }
 
     async fn get_group(&self, request: Request<GetGroupRequest>) -> Result<Response<GetGroupResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.get_ref();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: GroupId = faults.id("group_id", &body.group_id);
         finish(faults)?;
+        self.permit_on(
+            &caller,
+            tenant,
+            Permission::GroupsRead,
+            &[Scope::Group(id)],
+            &Intent::default(),
+        )
+        .await?;
         let query = GroupQuery {
             among: Some([id].into()),
             ..every_group(tenant, 1)
@@ -92,6 +113,7 @@ impl GroupService for App {
     }
 
     async fn list_groups(&self, request: Request<ListGroupsRequest>) -> Result<Response<ListGroupsResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
@@ -107,9 +129,14 @@ impl GroupService for App {
         let question = Question::new(&self.keys, "ListGroups", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
+        let reach = self.permit_reach(&caller, tenant, Permission::GroupsRead).await?;
         let query = GroupQuery {
             parent,
             member,
+            among: match reach {
+                Reach::Groups(groups) => Some(groups),
+                Reach::Everything | Reach::Nothing => None,
+            },
             text,
             after,
             ..every_group(tenant, limit)
@@ -129,6 +156,7 @@ impl GroupService for App {
         &self,
         request: Request<UpdateGroupRequest>,
     ) -> Result<Response<UpdateGroupResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("UpdateGroup", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -143,6 +171,24 @@ impl GroupService for App {
             .then(|| faults.optional_id::<GroupId>("group.parent_group_id", &given.parent_group_id));
         let expected = body.expected_version;
         finish(faults)?;
+        self.permit_on(
+            &caller,
+            tenant,
+            Permission::GroupsUpdate,
+            &[Scope::Group(id)],
+            &Intent::default(),
+        )
+        .await?;
+        if let Some(parent) = parent {
+            self.permit_on(
+                &caller,
+                tenant,
+                Permission::GroupsCreate,
+                &[below(parent)],
+                &Intent::default(),
+            )
+            .await?;
+        }
         let command = mutation
             .clone()
             .command(tenant, tree_keys(tenant), move |world, changes| {
@@ -177,6 +223,7 @@ impl GroupService for App {
         &self,
         request: Request<DeleteGroupRequest>,
     ) -> Result<Response<DeleteGroupResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("DeleteGroup", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -184,6 +231,14 @@ impl GroupService for App {
         let id: GroupId = faults.id("group_id", &body.group_id);
         let expected = body.expected_version;
         finish(faults)?;
+        self.permit_on(
+            &caller,
+            tenant,
+            Permission::GroupsDelete,
+            &[Scope::Group(id)],
+            &Intent::default(),
+        )
+        .await?;
         let command = mutation
             .clone()
             .command(tenant, tree_keys(tenant), move |world, changes| {
@@ -222,13 +277,24 @@ impl GroupService for App {
         &self,
         request: Request<AddGroupMembersRequest>,
     ) -> Result<Response<AddGroupMembersResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let options = body.options.as_ref();
         let mutation = Mutation::parse("AddGroupMembers", &request, options, &self.keys, &mut faults);
         let target = Members::parse(&body.tenant_id, &body.group_id, &body.user_ids, &mut faults);
         finish(faults)?;
-        let (results, changed_count) = self.edit_members(mutation, target, true).await?;
+        let scope = [Scope::Group(target.group)];
+        self.permit_on(
+            &caller,
+            target.tenant,
+            Permission::GroupsEditMembers,
+            &scope,
+            &Intent::default(),
+        )
+        .await?;
+        let judge = self.judge(&caller, target.tenant).await?;
+        let (results, changed_count) = self.edit_members(mutation, target, Some(judge)).await?;
         Ok(Response::new(AddGroupMembersResponse { results, changed_count }))
     }
 
@@ -236,13 +302,23 @@ impl GroupService for App {
         &self,
         request: Request<RemoveGroupMembersRequest>,
     ) -> Result<Response<RemoveGroupMembersResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let options = body.options.as_ref();
         let mutation = Mutation::parse("RemoveGroupMembers", &request, options, &self.keys, &mut faults);
         let target = Members::parse(&body.tenant_id, &body.group_id, &body.user_ids, &mut faults);
         finish(faults)?;
-        let (results, changed_count) = self.edit_members(mutation, target, false).await?;
+        let scope = [Scope::Group(target.group)];
+        self.permit_on(
+            &caller,
+            target.tenant,
+            Permission::GroupsEditMembers,
+            &scope,
+            &Intent::default(),
+        )
+        .await?;
+        let (results, changed_count) = self.edit_members(mutation, target, None).await?;
         Ok(Response::new(RemoveGroupMembersResponse { results, changed_count }))
     }
 }
@@ -269,7 +345,7 @@ impl App {
         &self,
         mutation: Mutation,
         target: Members,
-        add: bool,
+        add_as: Option<Judge>,
     ) -> Result<(Vec<MemberResult>, i32), Status> {
         let Members {
             tenant,
@@ -288,16 +364,18 @@ impl App {
             world.tenant(tenant)?;
             group(world, tenant, id)?;
             let act = mutation.act(world.now);
+            let mut asking = add_as.as_ref().map(Judge::asker);
             let mut changed_count = 0;
             let mut results = Vec::with_capacity(users.len());
             for user in &users {
                 let outcome = world.account(tenant, *user).and_then(|account| {
-                    account.decide(changes, |account, changes| {
-                        if add {
+                    account.decide(changes, |account, changes| match &mut asking {
+                        // Whoever puts people into their group could rule them there: they must have a say already.
+                        Some(asking) => {
+                            asking.require(Permission::UsersRead, &resource_of(account), &Intent::default())?;
                             account.join(id, &act, changes)
-                        } else {
-                            Ok(account.leave(id, &act, changes))
                         }
+                        None => Ok(account.leave(id, &act, changes)),
                     })
                 });
                 let changed = outcome == Ok(Effect::Changed);
@@ -337,6 +415,11 @@ fn every_group(tenant: TenantId, limit: u32) -> GroupQuery {
         after: None,
         limit,
     }
+}
+
+/// Where a group stands below a parent: what it takes to put one there.
+fn below(parent: Option<GroupId>) -> Scope {
+    parent.map_or(Scope::Platform, Scope::Group)
 }
 
 fn not_found(id: GroupId) -> Refusal {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use tonic::{Request, Response, Status};
+use usher_authorization::Intent;
 use usher_core::account::Detached;
 use usher_core::account::{Account, NewUser, Placement, ProfileUpdate};
 use usher_core::change::{Act, Changeset};
@@ -13,7 +14,7 @@ use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::invitation::{InvitationState, Message};
 use usher_core::ports::{After, InvitationQuery, Keys};
 use usher_core::refusal::Refusal;
-use usher_core::role::{BuiltInRole, RoleRef};
+use usher_core::role::{BuiltInRole, Permission, RoleRef};
 use usher_core::text;
 use usher_core::user::Profile;
 use usher_proto::identity::v1::invitation_service_server::InvitationService;
@@ -27,6 +28,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::authorize::{Asking, Caller, Judge, resource_of};
 use crate::call::{Mutation, account_keys, finish, tenant as parse_tenant};
 use crate::convert;
 use crate::grpc::role_service::{check_placement, placement_keys};
@@ -48,6 +50,7 @@ impl InvitationService for App {
         &self,
         request: Request<InviteUsersRequest>,
     ) -> Result<Response<InviteUsersResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("InviteUsers", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -64,11 +67,21 @@ impl InvitationService for App {
         };
         check_session(&body.session_id, &batch.placement, &mut faults);
         finish(faults)?;
+        let judge = self
+            .permit_invitations(
+                &caller,
+                tenant,
+                &batch.placement,
+                &body.session_id,
+                batch.deletes_at.is_some(),
+            )
+            .await?;
         let emails = items.iter().filter_map(|item| item.email.as_ref().ok());
         let keys = Keys {
             tenants: [tenant].into(),
             emails: emails.map(|email| (tenant, email.key().to_owned())).collect(),
             with_mail: true,
+            with_belonging: judge.is_some() || !batch.placement.is_empty(),
             ..placement_keys(tenant, &batch.placement)
         };
         let weight = items.len();
@@ -78,10 +91,11 @@ impl InvitationService for App {
             check_ahead("expire_time", batch.expires_at, world.now)?;
             check_ahead("delete_time", batch.deletes_at, world.now)?;
             check_placement(world, tenant, &batch.placement)?;
+            let mut asking = judge.as_ref().map(Judge::asker);
             let mut results = Vec::with_capacity(items.len());
             for item in &items {
                 let outcome = match &item.email {
-                    Ok(email) => batch.invite(email, world, &act, changes),
+                    Ok(email) => batch.invite(email, asking.as_mut(), world, &act, changes),
                     Err(fault) => Err(Refusal::field("addresses", format!("{}: {fault}", item.text))),
                 };
                 results.push(InviteResult {
@@ -108,6 +122,7 @@ impl InvitationService for App {
         &self,
         request: Request<SendInvitationRequest>,
     ) -> Result<Response<SendInvitationResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -121,6 +136,8 @@ impl InvitationService for App {
         let user: UserId = faults.id("user_id", &body.user_id);
         let messages = faults.messages("messages", &body.messages);
         finish(faults)?;
+        self.permit_on_user(&caller, tenant, Permission::InvitationsSend, user, &Intent::default())
+            .await?;
         let command = mutation
             .clone()
             .command(tenant, account_keys(tenant, user), move |world, changes| {
@@ -139,11 +156,14 @@ impl InvitationService for App {
         &self,
         request: Request<GetInvitationRequest>,
     ) -> Result<Response<GetInvitationResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.get_ref();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: InvitationId = faults.id("invitation_id", &body.invitation_id);
         finish(faults)?;
+        self.permit_on_invitation(&caller, tenant, Permission::InvitationsRead, id)
+            .await?;
         let found = self.store.invitation(tenant, id).await.map_err(Failure::from)?;
         let found = found.ok_or_else(|| refused(&Refusal::InvitationNotFound(id.to_string())))?;
         Ok(Response::new(GetInvitationResponse {
@@ -155,6 +175,7 @@ impl InvitationService for App {
         &self,
         request: Request<ListInvitationsRequest>,
     ) -> Result<Response<ListInvitationsResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
@@ -179,9 +200,13 @@ impl InvitationService for App {
         let question = Question::new(&self.keys, "ListInvitations", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
+        let groups = self
+            .permit_list(&caller, tenant, Permission::InvitationsRead, user)
+            .await?;
         let now = self.now();
         let query = InvitationQuery {
             tenant,
+            groups,
             states,
             user,
             sent_before,
@@ -205,6 +230,7 @@ impl InvitationService for App {
         &self,
         request: Request<CancelInvitationRequest>,
     ) -> Result<Response<CancelInvitationResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -217,6 +243,8 @@ impl InvitationService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: InvitationId = faults.id("invitation_id", &body.invitation_id);
         finish(faults)?;
+        self.permit_on_invitation(&caller, tenant, Permission::InvitationsSend, id)
+            .await?;
         let command = mutation
             .clone()
             .command(tenant, invitation_keys(tenant, id), move |world, changes| {
@@ -237,6 +265,7 @@ impl InvitationService for App {
         &self,
         request: Request<ResendInvitationRequest>,
     ) -> Result<Response<ResendInvitationResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -250,6 +279,8 @@ impl InvitationService for App {
         let id: InvitationId = faults.id("invitation_id", &body.invitation_id);
         let messages = faults.messages("messages", &body.messages);
         finish(faults)?;
+        self.permit_on_invitation(&caller, tenant, Permission::InvitationsSend, id)
+            .await?;
         let command = mutation
             .clone()
             .command(tenant, invitation_keys(tenant, id), move |world, changes| {
@@ -270,6 +301,7 @@ impl InvitationService for App {
         &self,
         request: Request<PreviewInvitationRequest>,
     ) -> Result<Response<PreviewInvitationResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.get_ref();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
@@ -280,6 +312,8 @@ impl InvitationService for App {
             faults.add("reminder_step", "must be 0 for the invitation, or a step from 1 to 10");
         }
         finish(faults)?;
+        self.permit_somewhere(&caller, tenant, Permission::InvitationsPreview)
+            .await?;
         let tenant = self.tenant(tenant).await?;
         let message = Message::choose(&messages, &language, &tenant.settings.default_language).cloned();
         let content = TestContent {
@@ -300,6 +334,7 @@ impl InvitationService for App {
         &self,
         request: Request<SendTestInvitationRequest>,
     ) -> Result<Response<SendTestInvitationResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -315,6 +350,8 @@ impl InvitationService for App {
         let first_name = faults.take("first_name", text::name(&body.first_name, text::MAX_NAME));
         let messages = faults.messages("messages", &body.messages);
         finish(faults)?;
+        self.permit_somewhere(&caller, tenant, Permission::InvitationsPreview)
+            .await?;
         let keys = Keys {
             tenants: [tenant].into(),
             emails: [(tenant, email.key().to_owned())].into(),
@@ -344,6 +381,7 @@ impl InvitationService for App {
         &self,
         request: Request<InspectInvitationRequest>,
     ) -> Result<Response<InspectInvitationResponse>, Status> {
+        self.permit_program(&Caller::of(request.metadata())?, Permission::InvitationsAccept)?;
         self.inspect_link(request.into_inner()).await.map(Response::new)
     }
 
@@ -351,6 +389,7 @@ impl InvitationService for App {
         &self,
         request: Request<AcceptInvitationRequest>,
     ) -> Result<Response<AcceptInvitationResponse>, Status> {
+        self.permit_program(&Caller::of(request.metadata())?, Permission::InvitationsAccept)?;
         self.accept_link(request).await.map(Response::new)
     }
 
@@ -358,6 +397,7 @@ impl InvitationService for App {
         &self,
         request: Request<RequestFreshInvitationRequest>,
     ) -> Result<Response<RequestFreshInvitationResponse>, Status> {
+        self.permit_program(&Caller::of(request.metadata())?, Permission::InvitationsAccept)?;
         self.refresh_link(request.into_inner()).await.map(Response::new)
     }
 }
@@ -377,12 +417,17 @@ impl Batch {
     fn invite(
         &self,
         email: &EmailAddress,
+        asking: Option<&mut Asking<'_>>,
         world: &mut World,
         act: &Act,
         changes: &mut Changeset,
     ) -> Result<Invited, Refusal> {
         if let Some(account) = world.account_by_email(self.tenant, email.key()) {
             return account.decide(changes, |account, changes| {
+                // Whoever is there already is not drawn into a group by somebody who has no say about them (L6).
+                if let Some(asking) = asking {
+                    asking.require(Permission::InvitationsSend, &resource_of(account), &Intent::default())?;
+                }
                 account.invite(choose(&self.messages, account), act, changes)?;
                 if !self.labels.is_empty() {
                     account.add_labels(&self.labels, act, changes)?;

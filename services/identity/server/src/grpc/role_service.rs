@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use tonic::{Request, Response, Status};
+use usher_authorization::Intent;
 use usher_core::account::{Account, Effect, Placement};
 use usher_core::change::{Act, Changeset};
 use usher_core::event::{Event, EventType};
@@ -19,6 +20,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
 use crate::operations::engine::Failure;
@@ -33,9 +35,11 @@ const MAX_ROLES: usize = 100;
 #[tonic::async_trait]
 impl RoleService for App {
     async fn list_roles(&self, request: Request<ListRolesRequest>) -> Result<Response<ListRolesResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let tenant = parse_tenant(&request.get_ref().tenant_id, &mut faults);
         finish(faults)?;
+        self.permit_somewhere(&caller, tenant, Permission::RolesRead).await?;
         let own = self.store.roles(tenant).await.map_err(Failure::from)?;
         let built_in = BuiltInRole::ALL
             .into_iter()
@@ -47,6 +51,7 @@ impl RoleService for App {
     }
 
     async fn create_role(&self, request: Request<CreateRoleRequest>) -> Result<Response<CreateRoleResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("CreateRole", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -54,6 +59,7 @@ impl RoleService for App {
         let name = display_name(&body.display_name, &mut faults);
         let permissions = permissions(&body.permissions, &mut faults);
         finish(faults)?;
+        self.permit(&caller, tenant, Permission::RolesDefine).await?;
         let id = RoleId::mint(self.now());
         let command = mutation
             .clone()
@@ -77,6 +83,7 @@ impl RoleService for App {
     }
 
     async fn update_role(&self, request: Request<UpdateRoleRequest>) -> Result<Response<UpdateRoleResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("UpdateRole", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -88,6 +95,7 @@ impl RoleService for App {
         let chosen = has("permissions").then(|| permissions(&body.permissions, &mut faults));
         let expected = body.expected_version;
         finish(faults)?;
+        self.permit(&caller, tenant, Permission::RolesDefine).await?;
         let command = mutation
             .clone()
             .command(tenant, role_keys(tenant), move |world, changes| {
@@ -116,12 +124,14 @@ impl RoleService for App {
     }
 
     async fn delete_role(&self, request: Request<DeleteRoleRequest>) -> Result<Response<DeleteRoleResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("DeleteRole", &request, body.options.as_ref(), &self.keys, &mut faults);
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id = own_role(&body.role, &mut faults);
         finish(faults)?;
+        self.permit(&caller, tenant, Permission::RolesDefine).await?;
         let keys = Keys {
             role_holders: [(tenant, RoleRef::Custom(id))].into(),
             ..role_keys(tenant)
@@ -147,11 +157,13 @@ impl RoleService for App {
         &self,
         request: Request<AssignRolesRequest>,
     ) -> Result<Response<AssignRolesResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("AssignRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
+        self.permit_roles(&caller, &target).await?;
         let (assignments, changed_count) = self.edit_roles(mutation, target, true).await?;
         Ok(Response::new(AssignRolesResponse {
             assignments,
@@ -163,11 +175,13 @@ impl RoleService for App {
         &self,
         request: Request<RevokeRolesRequest>,
     ) -> Result<Response<RevokeRolesResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("RevokeRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
+        self.permit_roles(&caller, &target).await?;
         let (assignments, changed_count) = self.edit_roles(mutation, target, false).await?;
         Ok(Response::new(RevokeRolesResponse {
             assignments,
@@ -179,6 +193,7 @@ impl RoleService for App {
         &self,
         request: Request<ListRoleAssignmentsRequest>,
     ) -> Result<Response<ListRoleAssignmentsResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
@@ -195,6 +210,23 @@ impl RoleService for App {
         let after = question.after(&body.page_token, &mut faults);
         let after = after.and_then(|after| assignment_after(tenant, &after));
         finish(faults)?;
+        match (&user, &scope) {
+            (Some(user), _) => {
+                self.permit_on_user(&caller, tenant, Permission::RolesRead, *user, &Intent::default())
+                    .await?
+            }
+            (None, Some(scope)) => drop(
+                self.permit_on(
+                    &caller,
+                    tenant,
+                    Permission::RolesRead,
+                    std::slice::from_ref(scope),
+                    &Intent::default(),
+                )
+                .await?,
+            ),
+            (None, None) => self.permit(&caller, tenant, Permission::RolesRead).await?,
+        }
         let query = AssignmentQuery {
             tenant,
             user,
@@ -257,6 +289,21 @@ impl Holder {
 }
 
 impl App {
+    /// Whether whoever acts may give or take these roles: each scope is asked about (L6).
+    async fn permit_roles(&self, caller: &Caller, target: &Holder) -> Result<(), Status> {
+        let scopes: BTreeSet<Scope> = target.roles.iter().map(|(_, scope)| scope.clone()).collect();
+        let scopes: Vec<Scope> = scopes.into_iter().collect();
+        self.permit_on(
+            caller,
+            target.tenant,
+            Permission::RolesAssign,
+            &scopes,
+            &Intent::default(),
+        )
+        .await
+        .map(drop)
+    }
+
     async fn edit_roles(
         &self,
         mutation: Mutation,

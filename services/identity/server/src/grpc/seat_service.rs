@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use tonic::{Request, Response, Status};
 use usher_core::ids::UserId;
 use usher_core::ports::After;
+use usher_core::role::Permission;
 use usher_core::seats::SeatUsage;
 use usher_proto::identity::v1::seat_service_server::SeatService;
 use usher_proto::identity::v1::{
@@ -13,6 +14,7 @@ use usher_proto::identity::v1::{
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::authorize::Caller;
 use crate::call::{finish, tenant as parse_tenant};
 use crate::convert;
 use crate::operations::engine::Failure;
@@ -28,7 +30,8 @@ impl SeatService for App {
         &self,
         request: Request<GetSeatUsageRequest>,
     ) -> Result<Response<GetSeatUsageResponse>, Status> {
-        let (limit, usage) = self.usage(&request.get_ref().tenant_id).await?;
+        let caller = Caller::of(request.metadata())?;
+        let (limit, usage) = self.usage(&caller, &request.get_ref().tenant_id).await?;
         Ok(Response::new(GetSeatUsageResponse {
             used_count: usage.used,
             seat_limit: limit,
@@ -41,6 +44,7 @@ impl SeatService for App {
         &self,
         request: Request<ListSeatLedgerRequest>,
     ) -> Result<Response<ListSeatLedgerResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
@@ -54,6 +58,7 @@ impl SeatService for App {
         let question = Question::new(&self.keys, "ListSeatLedger", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
+        self.permit(&caller, tenant, Permission::SeatsRead).await?;
         let before = after.and_then(|after| after.key.parse().ok());
         let found = self.store.seat_ledger(tenant, user, before, limit).await;
         let found = found.map_err(Failure::from)?;
@@ -81,7 +86,8 @@ impl SeatService for App {
         &self,
         request: Request<GetSeatForecastRequest>,
     ) -> Result<Response<GetSeatForecastResponse>, Status> {
-        let (limit, usage) = self.usage(&request.get_ref().tenant_id).await?;
+        let caller = Caller::of(request.metadata())?;
+        let (limit, usage) = self.usage(&caller, &request.get_ref().tenant_id).await?;
         Ok(Response::new(GetSeatForecastResponse {
             free_count: free(limit, &usage),
             seat_limit: limit,
@@ -95,10 +101,11 @@ impl SeatService for App {
 }
 
 impl App {
-    async fn usage(&self, tenant: &str) -> Result<(i64, SeatUsage), Status> {
+    async fn usage(&self, caller: &Caller, tenant: &str) -> Result<(i64, SeatUsage), Status> {
         let mut faults = Faults::default();
         let tenant = parse_tenant(tenant, &mut faults);
         finish(faults)?;
+        self.permit(caller, tenant, Permission::SeatsRead).await?;
         let limit = self.tenant(tenant).await?.settings.seat_limit;
         let now = self.now();
         let usage = self.store.seat_usage(tenant, now, now + HORIZON).await;

@@ -4,13 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
-use tonic::metadata::MetadataMap;
-use usher_authorization::{Intent, Reach, Resource};
-use usher_core::ids::{SelectionId, TenantId, UserId};
+use usher_authorization::{Intent, Reach};
+use usher_core::ids::{GroupId, SelectionId, TenantId, UserId};
 use usher_core::job::{CHUNK, ItemInput, SELECTION_SECONDS, Selection};
 use usher_core::ports::UserQuery;
 use usher_core::refusal::Refusal;
-use usher_core::role::{Permission, Scope};
+use usher_core::role::Permission;
 use usher_proto::identity::v1::{self as proto, selection};
 
 use crate::app::App;
@@ -155,7 +154,9 @@ impl App {
             Chosen::Matching(query) => query.clone(),
         };
         self.with_groups_below(&mut query).await?;
-        self.within_reach(&mut query, judge, permission)?;
+        if judge.is_user() {
+            narrow(&mut query, judge.reach_somewhere(permission)?, permission)?;
+        }
         match chosen {
             Chosen::Ids(ids) => {
                 for ids in ids.chunks(READ as usize) {
@@ -188,56 +189,64 @@ impl App {
         Ok(())
     }
 
-    /// Narrows a query to those whom whoever acts reaches with a permission (U2).
-    pub(crate) fn within_reach(
-        &self,
-        query: &mut UserQuery,
-        judge: &Judge,
-        permission: Permission,
-    ) -> Result<(), Status> {
-        if !judge.is_user() {
-            return Ok(());
-        }
-        match judge.reach(permission) {
-            Reach::Everything => Ok(()),
-            Reach::Groups(groups) => {
-                if query.groups.is_empty() {
-                    query.groups = groups.into_iter().collect();
-                } else {
-                    query.groups.retain(|group| groups.contains(group));
-                }
-                if query.groups.is_empty() {
-                    let scope = "in these groups; ask for groups that you administer".to_owned();
-                    let permission = permission.as_str().to_owned();
-                    return Err(refused(&Refusal::PermissionDenied { permission, scope }));
-                }
-                Ok(())
-            }
-            Reach::Nothing => Err(refused(
-                &judge
-                    .require(permission, &Resource::Scope(Scope::Platform), &Intent::default())
-                    .err()
-                    .unwrap_or(Refusal::PermissionDenied {
-                        permission: permission.as_str().to_owned(),
-                        scope: "anywhere".into(),
-                    }),
-            )),
-        }
-    }
-
-    /// Refuses whoever has a permission nowhere in the tenant: jobs are asked about item by item.
+    /// Refuses whoever has a permission nowhere in the tenant.
     pub(crate) async fn permit_somewhere(
         &self,
-        metadata: &MetadataMap,
+        caller: &Caller,
         tenant: TenantId,
         permission: Permission,
     ) -> Result<(), Status> {
-        let caller = Caller::of(metadata)?;
-        if let Caller::User(_) = &caller {
-            let judge = self.judge(&caller, tenant).await?;
-            let mut nobody = UserQuery::all(tenant, self.now());
-            return self.within_reach(&mut nobody, &judge, permission);
-        }
-        self.permit(metadata, tenant, permission).await
+        self.permit_reach(caller, tenant, permission).await.map(drop)
     }
+
+    /// Where a caller has a permission; refused if that is nowhere.
+    pub(crate) async fn permit_reach(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        permission: Permission,
+    ) -> Result<Reach, Status> {
+        if let Caller::Service(_) = caller {
+            self.permit(caller, tenant, permission).await?;
+            return Ok(Reach::Everything);
+        }
+        self.judge(caller, tenant).await?.reach_somewhere(permission)
+    }
+
+    /// Whom a list may be about: everybody (no groups), or the people of these groups (U2). One user's own is asked about
+    /// for themselves.
+    pub(crate) async fn permit_list(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        permission: Permission,
+        user: Option<UserId>,
+    ) -> Result<Vec<GroupId>, Status> {
+        if let Some(user) = user {
+            self.permit_on_user(caller, tenant, permission, user, &Intent::default())
+                .await?;
+            return Ok(Vec::new());
+        }
+        Ok(match self.permit_reach(caller, tenant, permission).await? {
+            Reach::Groups(groups) => groups.into_iter().collect(),
+            Reach::Everything | Reach::Nothing => Vec::new(),
+        })
+    }
+}
+
+/// Narrows a query to those whom somebody reaches (U2).
+pub(crate) fn narrow(query: &mut UserQuery, reach: Reach, permission: Permission) -> Result<(), Status> {
+    let Reach::Groups(groups) = reach else { return Ok(()) };
+    if query.groups.is_empty() {
+        query.groups = groups.into_iter().collect();
+        return Ok(());
+    }
+    query.groups.retain(|group| groups.contains(group));
+    if query.groups.is_empty() {
+        return Err(refused(&Refusal::PermissionDenied {
+            permission: permission.as_str().to_owned(),
+            scope: "in these groups; ask about groups that you administer".into(),
+        }));
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ use usher_core::account::wake_waiting;
 use usher_core::ids::TenantId;
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
+use usher_core::role::Permission;
 use usher_core::seats;
 use usher_core::tenant::{Settings, Tenant};
 use usher_core::text;
@@ -17,6 +18,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::authorize::Caller;
 use crate::call::{Mutation, finish};
 use crate::convert;
 use crate::parse::Faults;
@@ -39,6 +41,7 @@ impl TenantService for App {
         &self,
         request: Request<CreateTenantRequest>,
     ) -> Result<Response<CreateTenantResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("CreateTenant", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -53,6 +56,12 @@ impl TenantService for App {
         }
         faults.extend(settings.violations());
         finish(faults)?;
+        self.permit(
+            &caller,
+            wanted.unwrap_or(TenantId(uuid::Uuid::nil())),
+            Permission::TenantsCreate,
+        )
+        .await?;
         // A repeat without an id of its own must find the same tenant: the id then comes from the request id.
         let id = wanted.unwrap_or_else(|| TenantId::mint(self.now()));
         let scope = wanted.unwrap_or(TenantId(uuid::Uuid::nil()));
@@ -82,9 +91,11 @@ impl TenantService for App {
     }
 
     async fn get_tenant(&self, request: Request<GetTenantRequest>) -> Result<Response<GetTenantResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let id: TenantId = faults.id("tenant_id", &request.get_ref().tenant_id);
         finish(faults)?;
+        self.permit(&caller, id, Permission::TenantsRead).await?;
         let tenant = self.tenant(id).await?;
         Ok(Response::new(GetTenantResponse {
             tenant: Some(convert::tenant(&tenant)),
@@ -95,6 +106,7 @@ impl TenantService for App {
         &self,
         request: Request<UpdateTenantRequest>,
     ) -> Result<Response<UpdateTenantResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("UpdateTenant", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -108,6 +120,7 @@ impl TenantService for App {
         }
         faults.extend(probe.violations());
         finish(faults)?;
+        self.permit(&caller, id, Permission::TenantsUpdate).await?;
         let keys = Keys {
             tenants: [id].into(),
             lock_tenants: true,

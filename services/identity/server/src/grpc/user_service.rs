@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use tonic::{Request, Response, Status};
+use usher_authorization::Intent;
 use usher_core::account::{Account, Effect, NewUser, NextAction, NextStep, ProfileUpdate};
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Timestamp;
@@ -10,6 +11,7 @@ use usher_core::group::GroupTree;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::{After, Keys, UserOrder, UserQuery};
 use usher_core::refusal::Refusal;
+use usher_core::role::Permission;
 use usher_core::text;
 use usher_core::user::{Credential, Profile, User};
 use usher_proto::identity::v1::user_service_server::UserService;
@@ -22,9 +24,11 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::authorize::Caller;
 use crate::call::{Mutation, account_keys, finish};
 use crate::convert;
 use crate::grpc::role_service::{check_placement, placement_keys};
+use crate::grpc::selecting::narrow;
 use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::page::{Question, instant_key};
@@ -45,6 +49,7 @@ const HISTORY: u32 = 100;
 #[tonic::async_trait]
 impl UserService for App {
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("CreateUser", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -66,6 +71,14 @@ impl UserService for App {
             faults.add("password", "is given, but initial_state is not ACTIVE_WITH_PASSWORD");
         }
         finish(faults)?;
+        self.permit_placement(
+            &caller,
+            tenant,
+            Permission::UsersCreate,
+            &placement,
+            deletes_at.is_some(),
+        )
+        .await?;
         let credential = match initial {
             InitialState::Unspecified | InitialState::Pending => None,
             InitialState::ActiveWithPassword => {
@@ -123,6 +136,9 @@ impl UserService for App {
     async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
         let body = request.get_ref();
         let (tenant, user) = ids(&body.tenant_id, &body.user_id)?;
+        let caller = Caller::of(request.metadata())?;
+        self.permit_on_user(&caller, tenant, Permission::UsersRead, user, &Intent::default())
+            .await?;
         let found = self.reader.user(tenant, user).await.map_err(Failure::from)?;
         let found = found.ok_or_else(|| not_found(&user))?;
         Ok(Response::new(GetUserResponse {
@@ -134,13 +150,16 @@ impl UserService for App {
         &self,
         request: Request<BatchGetUsersRequest>,
     ) -> Result<Response<BatchGetUsersResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.get_ref();
         let mut faults = Faults::default();
         let tenant: TenantId = faults.id("tenant_id", &body.tenant_id);
         let wanted: Vec<UserId> = faults.ids("user_ids", &body.user_ids);
         finish(faults)?;
+        let asking = self.judge(&caller, tenant).await?;
         let keys: Vec<_> = wanted.iter().map(|user| (tenant, *user)).collect();
-        let found = self.store.users(&keys).await.map_err(Failure::from)?;
+        let mut found = self.store.users(&keys).await.map_err(Failure::from)?;
+        self.keep_permitted(&asking, Permission::UsersRead, &mut found).await?;
         let now = self.now();
         let by_id: std::collections::HashMap<UserId, &User> = found.iter().map(|user| (user.id, user)).collect();
         let users = wanted
@@ -185,12 +204,16 @@ impl UserService for App {
         let found = found
             .map_err(Failure::from)?
             .ok_or_else(|| refused(&Refusal::UserNotFound("with this key".into())))?;
+        let caller = Caller::of(request.metadata())?;
+        self.permit_on_user(&caller, tenant, Permission::UsersRead, found.id, &Intent::default())
+            .await?;
         Ok(Response::new(LookupUserResponse {
             user: Some(convert::user(&found, self.now())),
         }))
     }
 
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let tenant: TenantId = faults.id("tenant_id", &body.tenant_id);
@@ -222,6 +245,7 @@ impl UserService for App {
         let question = Question::new(&self.keys, "ListUsers", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
+        let judge = self.permit_reach(&caller, tenant, Permission::UsersRead).await?;
         let now = query.now;
         query = UserQuery {
             order,
@@ -231,6 +255,7 @@ impl UserService for App {
             ..query
         };
         self.with_groups_below(&mut query).await?;
+        narrow(&mut query, judge, Permission::UsersRead)?;
         let users = self.store.list_users(&query).await.map_err(Failure::from)?;
         let next_page_token = question.next(&users, limit, |user| After {
             key: sort_key(user, order),
@@ -241,6 +266,7 @@ impl UserService for App {
     }
 
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse("UpdateUser", &request, body.options.as_ref(), &self.keys, &mut faults);
@@ -251,6 +277,13 @@ impl UserService for App {
         let update = update(&given, &paths, self.now(), &mut faults);
         let expected = body.expected_version;
         finish(faults)?;
+        let intent = Intent {
+            sets_deletion_date: update.deletes_at.is_some(),
+            fields: paths.iter().cloned().collect(),
+            ..Intent::default()
+        };
+        self.permit_on_user(&caller, tenant, Permission::UsersUpdate, id, &intent)
+            .await?;
         let mut keys = account_keys(tenant, id);
         keys.emails
             .extend(update.email.iter().map(|email| (tenant, email.key().to_owned())));
@@ -279,6 +312,7 @@ impl UserService for App {
         &self,
         request: Request<DeactivateUserRequest>,
     ) -> Result<Response<DeactivateUserResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -290,6 +324,14 @@ impl UserService for App {
         );
         let target = Target::parse(&body.tenant_id, &body.user_id, body.expected_version, &mut faults);
         finish(faults)?;
+        self.permit_on_user(
+            &caller,
+            target.tenant,
+            Permission::UsersChangeStatus,
+            target.user,
+            &Intent::default(),
+        )
+        .await?;
         let user = self
             .change(mutation, target, Account::deactivate, |user| DeactivateUserResponse {
                 user,
@@ -302,6 +344,7 @@ impl UserService for App {
         &self,
         request: Request<ReactivateUserRequest>,
     ) -> Result<Response<ReactivateUserResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -313,6 +356,14 @@ impl UserService for App {
         );
         let target = Target::parse(&body.tenant_id, &body.user_id, body.expected_version, &mut faults);
         finish(faults)?;
+        self.permit_on_user(
+            &caller,
+            target.tenant,
+            Permission::UsersChangeStatus,
+            target.user,
+            &Intent::default(),
+        )
+        .await?;
         let user = self
             .change(mutation, target, Account::reactivate, |user| ReactivateUserResponse {
                 user,
@@ -325,6 +376,7 @@ impl UserService for App {
         &self,
         request: Request<SetUserExpirationRequest>,
     ) -> Result<Response<SetUserExpirationResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let mut faults = Faults::default();
         let body = request.get_ref();
         let mutation = Mutation::parse(
@@ -337,6 +389,14 @@ impl UserService for App {
         let target = Target::parse(&body.tenant_id, &body.user_id, body.expected_version, &mut faults);
         let at = faults.expiration("expire_time", body.expire_time, self.now());
         finish(faults)?;
+        self.permit_on_user(
+            &caller,
+            target.tenant,
+            Permission::UsersSetExpiration,
+            target.user,
+            &Intent::default(),
+        )
+        .await?;
         let set = move |account: &mut Account, act: &Act, changes: &mut Changeset| {
             check_ahead("expire_time", at, act.now)?;
             account.set_expiration(at, act, changes)
@@ -353,6 +413,9 @@ impl UserService for App {
     ) -> Result<Response<ExplainUserResponse>, Status> {
         let body = request.get_ref();
         let (tenant, user) = ids(&body.tenant_id, &body.user_id)?;
+        let caller = Caller::of(request.metadata())?;
+        self.permit_on_user(&caller, tenant, Permission::UsersExplain, user, &Intent::default())
+            .await?;
         let account = self.store.account(tenant, user).await.map_err(Failure::from)?;
         let account = account.ok_or_else(|| not_found(&user))?;
         let history = self.store.history(tenant, user, HISTORY).await.map_err(Failure::from)?;

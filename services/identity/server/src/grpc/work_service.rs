@@ -6,6 +6,7 @@ use usher_core::clock::Timestamp;
 use usher_core::delivery::{Claim, Report};
 use usher_core::ids::{ClaimId, DeliveryId, TenantId, UserId};
 use usher_core::ports::Keys;
+use usher_core::role::Permission;
 use usher_core::text;
 use usher_proto::identity::v1::work_service_server::WorkService;
 use usher_proto::identity::v1::{
@@ -15,6 +16,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::authorize::Caller;
 use crate::call::{by_worker, finish, tenant as parse_tenant};
 use crate::convert;
 use crate::operations::engine::Command;
@@ -30,6 +32,7 @@ impl WorkService for App {
         &self,
         request: Request<BeginDeliveryRequest>,
     ) -> Result<Response<BeginDeliveryResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let work = Work::parse(&body.tenant_id, &body.user_id, &body.delivery_id, &mut faults);
@@ -38,6 +41,7 @@ impl WorkService for App {
             faults.add("worker_id", "is required: 1 to 100 characters that name the worker");
         }
         finish(faults)?;
+        self.permit_program(&caller, Permission::WorkPerform)?;
         let (app, leases, act) = (self.clone(), self.leases, by_worker());
         let command = Command::new(work.keys(), move |world, changes| {
             let act = act(world.now);
@@ -65,11 +69,13 @@ impl WorkService for App {
         &self,
         request: Request<ReportTransmittingRequest>,
     ) -> Result<Response<ReportTransmittingResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let work = Work::parse(&body.tenant_id, &body.user_id, &body.delivery_id, &mut faults);
         let claim: ClaimId = faults.id("claim_id", &body.claim_id);
         finish(faults)?;
+        self.permit_program(&caller, Permission::WorkPerform)?;
         let (leases, act) = (self.leases, by_worker());
         let command = Command::new(work.keys(), move |world, changes| {
             let act = act(world.now);
@@ -92,6 +98,7 @@ impl WorkService for App {
         &self,
         request: Request<FinishDeliveryRequest>,
     ) -> Result<Response<FinishDeliveryResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         let work = Work::parse(&body.tenant_id, &body.user_id, &body.delivery_id, &mut faults);
@@ -101,6 +108,7 @@ impl WorkService for App {
             faults.add("outcome", "is required");
         }
         finish(faults)?;
+        self.permit_program(&caller, Permission::WorkPerform)?;
         let Some(outcome) = outcome else {
             return Err(Status::invalid_argument("outcome is required"));
         };
@@ -130,6 +138,7 @@ impl WorkService for App {
         &self,
         request: Request<ExpireUsersRequest>,
     ) -> Result<Response<ExpireUsersResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
         let body = request.into_inner();
         let mut faults = Faults::default();
         if body.items.is_empty() || body.items.len() > MAX_IDS {
@@ -147,6 +156,7 @@ impl WorkService for App {
             items.extend(due.map(|due| (tenant, user, due)));
         }
         finish(faults)?;
+        self.permit_program(&caller, Permission::WorkPerform)?;
         let keys = Keys {
             users: items.iter().map(|(tenant, user, _)| (*tenant, *user)).collect(),
             with_mail: true,

@@ -65,7 +65,7 @@ const HEADS: &[(Meaning, &str)] = &[
     ),
     (
         Meaning::Field(Field::Roles),
-        "role roles userrole userroles rôle rôles rolle rollen rol roles ruolo ruoli função funções papel papéis papel \
+        "role roles userrole userroles rôle rôles rolle rollen rol roles ruolo ruoli função funções papel papéis \
          perfil 役割 角色 دور",
     ),
     (
@@ -83,7 +83,7 @@ const HEADS: &[(Meaning, &str)] = &[
     ),
     (
         Meaning::Field(Field::Active),
-        "active isactive activated enabled status state userstatus actif activé statut état aktiv aktiviert zustand \
+        "active isactive activated enabled status userstatus actif activé statut état aktiv aktiviert zustand \
          activo activado estado attivo stato ativo situação actief 状態 状态 الحالة",
     ),
     (

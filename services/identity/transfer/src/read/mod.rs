@@ -261,5 +261,6 @@ impl std::fmt::Debug for Table {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+mod samples;
+#[cfg(test)]
 mod tests;

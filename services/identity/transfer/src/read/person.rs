@@ -158,7 +158,7 @@ impl Reader<'_> {
         let expires = keep(self.instant(Field::Expires, cells), &mut faults).flatten();
         let deletes = keep(self.instant(Field::Deletes, cells), &mut faults).flatten();
         let active = keep(self.active(cells), &mut faults).flatten();
-        let level = keep(self.level(cells), &mut faults);
+        let level = self.level(cells);
         keep(self.not_deleted(cells), &mut faults);
         if !faults.is_empty() {
             return Err(faults);
@@ -171,12 +171,12 @@ impl Reader<'_> {
             language: text(Field::Language),
             labels: list(Field::Labels, list::LABELS),
             groups: list(Field::Groups, list::NAMES),
-            roles: list(Field::Roles, list::NAMES).or_else(|| level.and_then(Level::role)),
+            roles: list(Field::Roles, list::NAMES).or_else(|| level.role()),
             expires,
             deletes,
             active,
         };
-        Ok((row, level == Some(Level::Other)))
+        Ok((row, level == Level::Other))
     }
 
     fn fault(&self, index: usize, reason: impl Into<String>) -> CellFault {
@@ -194,8 +194,10 @@ impl Reader<'_> {
             Kind::Number(number) => dates::from_plain_number(number, self.is_1904)
                 .map(Change::Set)
                 .map(Some),
-            _ if NEVER.contains(&fold(&cell.text).as_str()) => Ok(Some(Change::Clear)),
-            _ => dates::parse(&cell.text).map(Change::Set).map(Some),
+            _ => match dates::parse(&cell.text) {
+                Err(_) if NEVER.contains(&fold(&cell.text).as_str()) => Ok(Some(Change::Clear)),
+                parsed => parsed.map(Change::Set).map(Some),
+            },
         }
         .map_err(|reason| self.fault(index, reason))
     }
@@ -238,23 +240,19 @@ impl Reader<'_> {
         }
     }
 
-    fn level(&self, cells: &[Cell]) -> Result<Level, CellFault> {
+    fn level(&self, cells: &[Cell]) -> Level {
         let Some(index) = self.columns.level else {
-            return Ok(Level::None);
+            return Level::None;
         };
         let word: String = fold(&cells[index].text)
             .chars()
             .filter(|c| c.is_alphanumeric())
             .collect();
         match word.as_str() {
-            "" => Ok(Level::None),
-            "user" | "student" | "learner" => Ok(Level::Learner),
-            "superadmin" | "godadmin" => Ok(Level::Administrator),
-            "poweruser" => Ok(Level::Other),
-            _ => Err(self.fault(
-                index,
-                "is not a level that is known; write user, poweruser or superadmin",
-            )),
+            "" => Level::None,
+            "user" => Level::Learner,
+            "superadmin" | "godadmin" => Level::Administrator,
+            _ => Level::Other,
         }
     }
 }
@@ -270,7 +268,7 @@ enum Level {
     None,
     Learner,
     Administrator,
-    /// Rights over chosen people and courses, for which no one role stands.
+    /// Rights over chosen people and courses, or no level of Docebo at all: no role stands for it, so none is given.
     Other,
 }
 

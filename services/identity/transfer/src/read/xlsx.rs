@@ -126,10 +126,16 @@ impl From<XlsxError> for Stop {
     fn from(error: XlsxError) -> Self {
         Self::Fault(match error {
             XlsxError::Password => FileFault::Encrypted,
-            XlsxError::Io(error) => FileFault::Io(error),
+            XlsxError::Io(error) if !is_content(error.kind()) => FileFault::Io(error),
             error => FileFault::Damaged(error.to_string()),
         })
     }
+}
+
+/// Whether the fault is the file's and not the disk's.
+fn is_content(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    matches!(kind, InvalidData | InvalidInput | Other | UnexpectedEof)
 }
 
 /// The thread's work.
@@ -139,7 +145,7 @@ fn read(file: File, wanted: Option<String>, to: &SyncSender<Message>) -> Result<
     let (sheet, note) = choose(&workbook, wanted).map_err(Stop::Fault)?;
     let is_1904 = workbook.has_1904_epoch();
     let mut rows = Rows::new(&mut workbook, &sheet, is_1904)?;
-    let Some(header) = rows.next(MAX_COLUMNS + 1)? else {
+    let Some(header) = rows.next(usize::MAX)? else {
         return Err(Stop::Fault(FileFault::Empty));
     };
     if header.cells.len() > MAX_COLUMNS {
