@@ -55,6 +55,10 @@ const WORKERS: &[&str] = &[
 /// What a crate must not reach, not even through others.
 const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     (
+        "usher-authorization",
+        &["tokio", "tonic", "prost", "lapin", "sea-orm", "sqlx"],
+    ),
+    (
         "usher-core",
         &[
             "tokio",

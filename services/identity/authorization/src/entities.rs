@@ -2,6 +2,7 @@
 //! places that this lies in. Policies are validated to look no further (level 1 of Cedar's RFC 76).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::sync::LazyLock;
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
@@ -16,9 +17,15 @@ use crate::question::{ActingUser, Grant, Intent, Principal, Resource};
 #[error("{0}")]
 pub(crate) struct Failed(String);
 
-/// Keeps what Cedar says.
-pub(crate) fn failed(error: impl std::fmt::Display) -> Failed {
-    Failed(error.to_string())
+/// Keeps what Cedar says, causes included.
+pub(crate) fn failed(error: impl Error) -> Failed {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    Failed(text)
 }
 
 /// The types of the schema.

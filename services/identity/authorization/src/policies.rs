@@ -144,7 +144,7 @@ impl Policies {
 
         let response = Authorizer::new().is_authorized(&request, &self.set, &entities);
         if let Some(error) = response.diagnostics().errors().next() {
-            return Err(failed(error));
+            return Err(failed(error.clone()));
         }
         Ok(match response.decision() {
             cedar_policy::Decision::Allow => Decision::Allowed,
@@ -201,5 +201,29 @@ fn validate<'a>(schema: Schema, set: &PolicySet, origin: impl Fn(&PolicyId) -> &
     match faults.first() {
         None => Ok(()),
         Some((id, fault)) => Err(origin(id).cedar(fault, faults.len() - 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// U1: all of them, and as they stand there.
+    #[test]
+    fn u1_the_policies_that_are_compiled_in_are_those_of_the_folder() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policies"));
+        let paths = fs::read_dir(folder)
+            .expect("the folder")
+            .map(|entry| entry.expect("a file").path());
+        let policies: BTreeSet<_> = paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "cedar"))
+            .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(policies, EMBEDDED.iter().map(|(name, _)| (*name).to_owned()).collect());
+
+        let embedded = Policies::embedded().expect("valid policies");
+        let loaded = Policies::load(folder).expect("valid policies");
+        assert_eq!(embedded.set, loaded.set);
+        assert!(embedded.set.policies().all(|policy| policy.annotation("id").is_some()));
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn fits(schema: &Schema) -> Result<(), String> {
     if let Some(action) = missing {
         return Err(format!("{action} is missing"));
     }
-    let not_ours = |error: &dyn std::fmt::Display| format!("not what Usher tells of a question: {error}");
+    let not_ours = |error: Failed| format!("not what Usher tells of a question: {error}");
     let group = Scope::Group(GroupId(Uuid::nil()));
     let user = ActingUser {
         id: UserId(Uuid::nil()),
@@ -52,17 +52,17 @@ pub(crate) fn fits(schema: &Schema) -> Result<(), String> {
     };
     let tree = GroupTree::default();
     for principal in [Principal::User(user), service] {
-        let asking = Asking::new(&principal).map_err(|error| not_ours(&error))?;
+        let asking = Asking::new(&principal).map_err(not_ours)?;
         for resource in [Resource::Scope(group.clone()), account.clone()] {
-            let resource = entities::resource(&resource, asking.own, &tree).map_err(|error| not_ours(&error))?;
+            let resource = entities::resource(&resource, asking.own, &tree).map_err(not_ours)?;
             let uid = resource.uid();
             let told = asking.entities.iter().cloned().chain([resource]);
-            Entities::from_entities(told, Some(schema)).map_err(|error| not_ours(&error))?;
+            Entities::from_entities(told, Some(schema)).map_err(|error| not_ours(failed(error)))?;
             for permission in Permission::ALL {
-                let context = entities::context(*permission, &intent).map_err(|error| not_ours(&error))?;
+                let context = entities::context(*permission, &intent).map_err(not_ours)?;
                 let action = entities::action(*permission);
                 Request::new(asking.uid.clone(), action, uid.clone(), context, Some(schema))
-                    .map_err(|error| not_ours(&error))?;
+                    .map_err(|error| not_ours(failed(error)))?;
             }
         }
     }
