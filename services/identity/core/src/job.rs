@@ -326,6 +326,9 @@ pub struct ItemResult {
     /// In an import: what was done.
     #[serde(rename = "d", skip_serializing_if = "String::is_empty", default)]
     pub detail: String,
+    /// In an import: the further faults of the row, each with its column.
+    #[serde(rename = "f", skip_serializing_if = "Vec::is_empty", default)]
+    pub further: Vec<(String, String)>,
     /// How to take it back.
     #[serde(rename = "b", skip_serializing_if = "Option::is_none", default)]
     pub undo: Option<Undo>,
@@ -342,6 +345,7 @@ impl ItemResult {
             message: String::new(),
             column: String::new(),
             detail: String::new(),
+            further: Vec::new(),
             undo: None,
         }
     }

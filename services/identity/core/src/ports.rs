@@ -50,6 +50,8 @@ pub struct Keys {
     pub emails: BTreeSet<(TenantId, String)>,
     /// Whether these external ids are taken, and by whom.
     pub external_ids: BTreeSet<(TenantId, String)>,
+    /// The accounts of these external ids come too.
+    pub external_accounts: bool,
     /// Accounts by their invitation (any of theirs), for links.
     pub invitations: BTreeSet<(TenantId, InvitationId)>,
     /// Deliveries that belong into their account even if they ended; test mails are answered in `Loaded::detached`.
@@ -83,6 +85,7 @@ impl Keys {
         self.users.extend(&other.users);
         self.emails.extend(other.emails.iter().cloned());
         self.external_ids.extend(other.external_ids.iter().cloned());
+        self.external_accounts |= other.external_accounts;
         self.invitations.extend(&other.invitations);
         self.deliveries.extend(&other.deliveries);
         self.with_mail |= other.with_mail;

@@ -83,6 +83,14 @@ impl Mutation {
         }
     }
 
+    /// The same, carried out: where `validate_only` has become part of what is done.
+    pub(crate) fn in_earnest(self) -> Self {
+        Self {
+            validate_only: false,
+            ..self
+        }
+    }
+
     /// Who, when and why.
     pub(crate) fn act(&self, now: Timestamp) -> Act {
         Act {

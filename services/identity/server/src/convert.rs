@@ -230,8 +230,21 @@ pub(crate) fn item_outcome_named(outcome: i32) -> Option<ItemOutcome> {
     }
 }
 
-/// What became of an item.
-pub(crate) fn job_item(item: &ItemResult) -> proto::JobItem {
+/// What became of an item: one answer for each fault of a row.
+pub(crate) fn job_items(item: &ItemResult) -> impl Iterator<Item = proto::JobItem> {
+    let first = job_item(item);
+    let further = item.further.iter().map({
+        let first = first.clone();
+        move |(column, message)| proto::JobItem {
+            column: column.clone(),
+            message: message.clone(),
+            ..first.clone()
+        }
+    });
+    std::iter::once(first).chain(further)
+}
+
+fn job_item(item: &ItemResult) -> proto::JobItem {
     proto::JobItem {
         position: item.position,
         user_id: item.user.map(|id| id.to_string()).unwrap_or_default(),

@@ -29,6 +29,7 @@ use usher_proto::identity::v1::invitation_service_server::InvitationServiceServe
 use usher_proto::identity::v1::role_service_server::RoleServiceServer;
 use usher_proto::identity::v1::seat_service_server::SeatServiceServer;
 use usher_proto::identity::v1::tenant_service_server::TenantServiceServer;
+use usher_proto::identity::v1::transfer_service_server::TransferServiceServer;
 use usher_proto::identity::v1::user_service_server::UserServiceServer;
 use usher_proto::identity::v1::work_service_server::WorkServiceServer;
 
@@ -45,7 +46,7 @@ const MAX_REQUEST: usize = 4 << 20;
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Names of the services, as health and reflection know them.
-pub(crate) const SERVICES: [&str; 11] = [
+pub(crate) const SERVICES: [&str; 12] = [
     "usher.identity.v1.AccessService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
@@ -55,6 +56,7 @@ pub(crate) const SERVICES: [&str; 11] = [
     "usher.identity.v1.RoleService",
     "usher.identity.v1.SeatService",
     "usher.identity.v1.TenantService",
+    "usher.identity.v1.TransferService",
     "usher.identity.v1.UserService",
     "usher.identity.v1.WorkService",
 ];
@@ -195,6 +197,7 @@ async fn serve(
         .add_service(late!(|it| bounded!(TenantServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(UserServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(BulkServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(TransferServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(GroupServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(RoleServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(SeatServiceServer, it.app.clone())))

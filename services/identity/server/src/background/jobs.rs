@@ -135,7 +135,7 @@ fn deal(key: ChunkKey, items: &[ItemInput], give_up: bool, judge: &Judge, world:
             if give_up {
                 bulk::failed(item)
             } else {
-                bulk::deal(&job.action, item, world, &mut asker, &act, changes)
+                bulk::deal(key.tenant, &job.action, item, world, &mut asker, &act, changes)
             }
         })
         .collect();

@@ -115,7 +115,7 @@ impl App {
                     ));
                 }
                 if outcomes.is_empty() || outcomes.contains(&item.outcome) {
-                    items.push(convert::job_item(item));
+                    items.extend(convert::job_items(item));
                 }
             }
             place = Place {
@@ -178,8 +178,12 @@ impl App {
             .collect();
         for item in items() {
             let user_id = item.user.map(|user| user.to_string()).unwrap_or_default();
-            let fault = CellFault::new(item.column.clone(), item.message.clone());
-            let has_fault = !item.message.is_empty();
+            let first = (!item.message.is_empty()).then(|| CellFault::new(&item.column, &item.message));
+            let further = item
+                .further
+                .iter()
+                .map(|(column, message)| CellFault::new(column, message));
+            let faults: Vec<CellFault> = first.into_iter().chain(further).collect();
             writer.push(ReportRow {
                 row: u64::try_from(item.position).unwrap_or(0),
                 address: item.user.and_then(|user| addresses.get(&user).copied()).unwrap_or(""),
@@ -189,7 +193,7 @@ impl App {
                     &item.detail
                 },
                 user_id: &user_id,
-                faults: if has_fault { std::slice::from_ref(&fault) } else { &[] },
+                faults: &faults,
             });
         }
         Ok(true)

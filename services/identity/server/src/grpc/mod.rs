@@ -15,5 +15,6 @@ pub(crate) mod role_service;
 mod seat_service;
 mod selecting;
 mod tenant_service;
+mod transfer_service;
 mod user_service;
 mod work_service;

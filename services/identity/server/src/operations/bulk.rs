@@ -13,6 +13,7 @@ use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
 use usher_core::role::{Permission, RoleRef, Scope};
 
+use super::import;
 use super::world::World;
 use crate::authorize::Asking;
 use crate::grpc::role_service::check_exists;
@@ -20,6 +21,9 @@ use crate::status::{classify, item as told};
 
 /// What the items of a chunk need: their accounts, and whatever the action puts them into.
 pub(crate) fn keys(tenant: TenantId, action: &JobAction, items: &[ItemInput]) -> Keys {
+    if matches!(action, JobAction::Import { .. }) {
+        return import::keys(tenant, items);
+    }
     let mut keys = Keys {
         tenants: [tenant].into(),
         users: items
@@ -80,6 +84,7 @@ fn undo_permission(undo: &Undo) -> Permission {
 
 /// Deals with one item. Refused, it leaves no trace but its outcome; so does a rule that panics.
 pub(crate) fn deal(
+    tenant: TenantId,
     action: &JobAction,
     item: &ItemInput,
     world: &mut World,
@@ -87,15 +92,42 @@ pub(crate) fn deal(
     act: &Act,
     changes: &mut Changeset,
 ) -> ItemResult {
-    let tenant_of = |world: &World| world.loaded.tenants.keys().next().copied();
-    let (Some(tenant), Some(user)) = (tenant_of(world), item.user) else {
-        return refused(item, &Refusal::UserNotFound(String::new()));
-    };
-    let done = catch_unwind(AssertUnwindSafe(|| {
-        one(action, item, (tenant, user), world, asker, act, changes)
+    let done = catch_unwind(AssertUnwindSafe(|| match (action, item.user) {
+        (
+            JobAction::Import {
+                mode,
+                dry_run,
+                overwrite_edited,
+                messages,
+            },
+            _,
+        ) => {
+            let how = import::How {
+                tenant,
+                mode: *mode,
+                dry_run: *dry_run,
+                overwrite_edited: *overwrite_edited,
+                messages,
+            };
+            import::deal(how, item, world, asker, act, changes)
+        }
+        (_, Some(user)) => told_of(item, one(action, item, (tenant, user), world, asker, act, changes)),
+        (_, None) => refused(item, &Refusal::UserNotFound(String::new())),
     }));
+    done.unwrap_or_else(|_panic| {
+        tracing::error!(
+            position = item.position,
+            action = action.name(),
+            "a rule panicked on an item of a job"
+        );
+        failed(item)
+    })
+}
+
+/// The outcome of what was done to a user.
+fn told_of(item: &ItemInput, done: Result<Done, Refusal>) -> ItemResult {
     match done {
-        Ok(Ok((effect, undo))) => {
+        Ok((effect, undo)) => {
             let outcome = match effect {
                 Effect::Changed => ItemOutcome::Changed,
                 Effect::Unchanged => ItemOutcome::Unchanged,
@@ -105,11 +137,7 @@ pub(crate) fn deal(
                 ..ItemResult::new(item, outcome)
             }
         }
-        Ok(Err(refusal)) => refused(item, &refusal),
-        Err(_panic) => {
-            tracing::error!(%user, action = action.name(), "a rule panicked on an item of a job");
-            failed(item)
-        }
+        Err(refusal) => refused(item, &refusal),
     }
 }
 

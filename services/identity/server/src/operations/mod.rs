@@ -4,5 +4,6 @@ pub mod access;
 pub(crate) mod bulk;
 pub mod engine;
 pub mod gather;
+pub(crate) mod import;
 pub mod passwords;
 pub mod world;

@@ -155,6 +155,15 @@ async fn users<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locking) -> Res
         source.set(text_keys(&keys.emails)).push(")");
         sources.push(source);
     }
+    if keys.external_accounts && !keys.external_ids.is_empty() {
+        let mut source = Sql::new(
+            backend,
+            "SELECT x.tenant_id, x.user_id FROM users x WHERE x.external_id IS NOT NULL \
+             AND (x.tenant_id, x.external_id) IN (",
+        );
+        source.set(text_keys(&keys.external_ids)).push(")");
+        sources.push(source);
+    }
     if !keys.invitations.is_empty() {
         let mut source = Sql::new(
             backend,

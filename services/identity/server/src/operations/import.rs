@@ -1,0 +1,638 @@
+//! What an import does with one row of a file (L10), and how a row is kept until then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use usher_authorization::{Intent, Resource};
+use usher_core::account::{Account, Effect, NewUser, Placement, ProfileUpdate};
+use usher_core::change::{Act, Changeset};
+use usher_core::clock::{Timestamp, too_late};
+use usher_core::email::EmailAddress;
+use usher_core::group::Group;
+use usher_core::ids::{GroupId, TenantId, UserId};
+use usher_core::invitation::Message;
+use usher_core::job::{ImportMode, ItemInput, ItemOutcome, ItemResult};
+use usher_core::ports::Keys;
+use usher_core::refusal::Refusal;
+use usher_core::role::{CustomRole, Permission, RoleRef};
+use usher_core::status::Status;
+use usher_core::text;
+use usher_core::user::Profile;
+use usher_transfer::Field;
+use usher_transfer::read::{CellFault, Change, ImportRow, Row, Table};
+
+use super::bulk;
+use super::world::World;
+use crate::authorize::{Asking, resource_of};
+use crate::grpc::role_service::{check_exists, placement_keys};
+
+/// A row as it is kept until its turn comes: judged, with groups and roles found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Kept {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    email: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    groups: BTreeSet<GroupId>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    roles: BTreeSet<String>,
+    /// `Some(None)`: cleared.
+    #[serde(skip_serializing_if = "Option::is_none", with = "twice")]
+    expires: Option<Option<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none", with = "twice")]
+    deletes: Option<Option<Timestamp>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active: Option<bool>,
+    /// What is wrong with it: the column and the reason, of each fault.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    faults: Vec<(String, String)>,
+}
+
+/// An optional value that may be cleared: `null` is cleared, a missing field is left alone.
+mod twice {
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+    use usher_core::clock::Timestamp;
+
+    type Twice = Option<Option<Timestamp>>;
+
+    #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+    pub(super) fn serialize<S: Serializer>(value: &Twice, serializer: S) -> Result<S::Ok, S::Error> {
+        value.unwrap_or_default().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Twice, D::Error> {
+        Option::<Timestamp>::deserialize(deserializer).map(Some)
+    }
+}
+
+/// What the names in a file stand for.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    groups: BTreeMap<String, Option<GroupId>>,
+    roles: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// Groups by id, external id, path and name; a name that several have stands for none of them.
+    pub(crate) fn new(groups: &[Group], roles: &[CustomRole]) -> Self {
+        let by_id: BTreeMap<GroupId, &Group> = groups.iter().map(|group| (group.id, group)).collect();
+        let mut names = Self::default();
+        for group in groups {
+            let mut path = vec![group.name.as_str()];
+            let mut above = group.parent;
+            while let Some(parent) = above.and_then(|id| by_id.get(&id))
+                && path.len() <= usher_core::group::MAX_DEPTH
+            {
+                path.push(&parent.name);
+                above = parent.parent;
+            }
+            path.reverse();
+            names.group(group.id.to_string(), group.id);
+            names.group(text::fold(&path.join("/")), group.id);
+            if path.len() > 1 {
+                names.group(text::fold(&group.name), group.id);
+            }
+            if let Some(external_id) = &group.external_id {
+                names.group(text::fold(external_id), group.id);
+            }
+        }
+        for role in roles {
+            names.roles.insert(text::fold(&role.name), role.id.to_string());
+        }
+        names
+    }
+
+    fn group(&mut self, name: String, id: GroupId) {
+        self.groups
+            .entry(name)
+            .and_modify(|known| {
+                if *known != Some(id) {
+                    *known = None;
+                }
+            })
+            .or_insert(Some(id));
+    }
+
+    fn find_group(&self, name: &str) -> Result<GroupId, String> {
+        match self.groups.get(&text::fold(name)) {
+            Some(Some(id)) => Ok(*id),
+            Some(None) => Err(format!(
+                "several groups are called {name:?}; write the path, for example School/Year 7"
+            )),
+            None => Err(format!("there is no group {name:?}; create it first")),
+        }
+    }
+
+    fn find_role(&self, name: &str) -> Result<String, String> {
+        let own = self.roles.get(&text::fold(name)).cloned();
+        own.or_else(|| RoleRef::from_name(&text::fold(name)).map(|role| role.to_string()))
+            .ok_or_else(|| format!("there is no role {name:?}"))
+    }
+}
+
+/// Judges a row; its faults are named by the heads of the file.
+pub(crate) fn judge(row: Row, table: &Table, names: &Names, now: Timestamp) -> ItemInput {
+    let kept = match row.cells {
+        Ok(cells) => Judging {
+            table,
+            faults: Vec::new(),
+        }
+        .row(cells, names, now),
+        Err(faults) => Kept {
+            email: row.address,
+            faults: faults.into_iter().map(|fault| (fault.column, fault.reason)).collect(),
+            ..Kept::default()
+        },
+    };
+    ItemInput {
+        position: i64::try_from(row.line).unwrap_or(i64::MAX),
+        user: None,
+        undo: None,
+        row: serde_json::to_value(kept).ok(),
+    }
+}
+
+struct Judging<'a> {
+    table: &'a Table,
+    faults: Vec<CellFault>,
+}
+
+impl Judging<'_> {
+    fn row(mut self, row: ImportRow, names: &Names, now: Timestamp) -> Kept {
+        if let Err(fault) = EmailAddress::parse(&row.email) {
+            self.fault(Field::Email, fault.to_string());
+        }
+        let mut kept = Kept {
+            external_id: self.text(Field::ExternalId, row.external_id, |t| {
+                text::line(t, text::MAX_EXTERNAL_ID)
+            }),
+            first_name: self.text(Field::FirstName, row.first_name, |t| text::name(t, text::MAX_NAME)),
+            last_name: self.text(Field::LastName, row.last_name, |t| text::name(t, text::MAX_NAME)),
+            language: self.text(Field::Language, row.language, text::language),
+            expires: self.instant(Field::Expires, row.expires, now),
+            deletes: self.instant(Field::Deletes, row.deletes, now),
+            active: row.active,
+            email: row.email,
+            ..Kept::default()
+        };
+        if let Some(labels) = row.labels {
+            match text::labels(&labels) {
+                Ok(labels) => kept.labels = Some(labels),
+                Err(faults) => {
+                    for (_, fault) in faults {
+                        self.fault(Field::Labels, fault.to_string());
+                    }
+                }
+            }
+        }
+        for name in row.groups.unwrap_or_default() {
+            match names.find_group(&name) {
+                Ok(group) => drop(kept.groups.insert(group)),
+                Err(fault) => self.fault(Field::Groups, fault),
+            }
+        }
+        for name in row.roles.unwrap_or_default() {
+            match names.find_role(&name) {
+                Ok(role) => drop(kept.roles.insert(role)),
+                Err(fault) => self.fault(Field::Roles, fault),
+            }
+        }
+        kept.faults = self
+            .faults
+            .into_iter()
+            .map(|fault| (fault.column, fault.reason))
+            .collect();
+        kept
+    }
+
+    fn fault(&mut self, field: Field, reason: String) {
+        let head = self.table.head(field).unwrap_or_else(|| field.as_str().to_owned());
+        self.faults.push(CellFault::new(head, reason));
+    }
+
+    fn text<E: ToString>(
+        &mut self,
+        field: Field,
+        value: Option<String>,
+        parse: impl Fn(&str) -> Result<String, E>,
+    ) -> Option<String> {
+        match parse(&value?) {
+            Ok(text) => Some(text),
+            Err(fault) => {
+                self.fault(field, fault.to_string());
+                None
+            }
+        }
+    }
+
+    #[expect(clippy::option_option, reason = "left alone, cleared, or set")]
+    fn instant(
+        &mut self,
+        field: Field,
+        change: Option<Change<Timestamp>>,
+        now: Timestamp,
+    ) -> Option<Option<Timestamp>> {
+        match change? {
+            Change::Clear => Some(None),
+            Change::Set(at) if at <= now => {
+                self.fault(field, "is not in the future".into());
+                None
+            }
+            Change::Set(at) if at >= too_late() => {
+                self.fault(field, "is beyond the year 9999".into());
+                None
+            }
+            Change::Set(at) => Some(Some(at)),
+        }
+    }
+}
+
+/// What an import does, beside the mode of its job.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How<'a> {
+    pub(crate) tenant: TenantId,
+    pub(crate) mode: ImportMode,
+    pub(crate) dry_run: bool,
+    pub(crate) overwrite_edited: bool,
+    pub(crate) messages: &'a [Message],
+}
+
+impl Kept {
+    fn read(item: &ItemInput) -> Option<Self> {
+        serde_json::from_value(item.row.clone()?).ok()
+    }
+
+    fn placement(&self) -> Placement {
+        Placement {
+            groups: self.groups.clone(),
+            roles: self.roles.iter().filter_map(|role| RoleRef::from_name(role)).collect(),
+        }
+    }
+}
+
+/// What the rows of a chunk need.
+pub(crate) fn keys(tenant: TenantId, items: &[ItemInput]) -> Keys {
+    let mut keys = Keys {
+        tenants: [tenant].into(),
+        with_mail: true,
+        with_belonging: true,
+        external_accounts: true,
+        ..Keys::default()
+    };
+    for kept in items
+        .iter()
+        .filter_map(Kept::read)
+        .filter(|kept| kept.faults.is_empty())
+    {
+        keys.extend(&placement_keys(tenant, &kept.placement()));
+        if let Ok(email) = EmailAddress::parse(&kept.email) {
+            keys.emails.insert((tenant, email.key().to_owned()));
+        }
+        keys.external_ids.extend(kept.external_id.map(|id| (tenant, id)));
+    }
+    keys
+}
+
+/// Deals with one row. Refused, it leaves no trace but its outcome.
+pub(crate) fn deal(
+    how: How<'_>,
+    item: &ItemInput,
+    world: &mut World,
+    asking: &mut Asking<'_>,
+    act: &Act,
+    changes: &mut Changeset,
+) -> ItemResult {
+    let Some(kept) = Kept::read(item) else {
+        return bulk::failed(item);
+    };
+    if !kept.faults.is_empty() {
+        let mut faults = kept.faults.into_iter();
+        let (column, message) = faults.next().unwrap_or_default();
+        return ItemResult {
+            reason: "INVALID_FIELDS".into(),
+            column,
+            message,
+            further: faults.collect(),
+            ..ItemResult::new(item, ItemOutcome::Failed)
+        };
+    }
+    let rowing = Rowing { how, kept: &kept, act };
+    match rowing.row(world, asking, changes) {
+        Ok((user, detail)) if detail.is_empty() => ItemResult {
+            user,
+            detail: "already there".into(),
+            ..ItemResult::new(item, ItemOutcome::Unchanged)
+        },
+        Ok((user, detail)) => ItemResult {
+            user,
+            detail: detail.join(", "),
+            ..ItemResult::new(item, ItemOutcome::Changed)
+        },
+        Err(refusal) => bulk::refused(item, &refusal),
+    }
+}
+
+type Done = (Option<UserId>, Vec<&'static str>);
+
+struct Rowing<'a> {
+    how: How<'a>,
+    kept: &'a Kept,
+    act: &'a Act,
+}
+
+impl Rowing<'_> {
+    fn row(&self, world: &mut World, asking: &mut Asking<'_>, changes: &mut Changeset) -> Result<Done, Refusal> {
+        let tenant = self.how.tenant;
+        let email =
+            EmailAddress::parse(&self.kept.email).map_err(|fault| Refusal::field("email", fault.to_string()))?;
+        let placement = self.kept.placement();
+        for (role, scope) in placement.grants() {
+            check_exists(world, tenant, role, &scope)?;
+        }
+        for group in &placement.groups {
+            if !world.loaded.groups.contains_key(&(tenant, *group)) {
+                return Err(Refusal::GroupNotFound(group.to_string()));
+            }
+        }
+        self.permit_placement(&placement, asking)?;
+        let by_id = self.kept.external_id.as_ref();
+        let by_id = by_id.and_then(|id| world.loaded.external_ids.get(&(tenant, id.clone())).copied());
+        let by_email = world.loaded.emails.get(&(tenant, email.key().to_owned())).copied();
+        let seats = world.seats(tenant);
+        let used = seats.used();
+        let mut own = Changeset::default();
+        let found = by_id.or(by_email);
+        let done = match found {
+            Some(user) => {
+                if by_email.is_some_and(|other| other != user) {
+                    return Err(Refusal::EmailTaken(email.as_str().to_owned()));
+                }
+                let account = world.account(tenant, user)?;
+                let before = self.how.dry_run.then(|| account.clone());
+                let done = account.decide(&mut own, |account, own| {
+                    self.existing(account, &email, &placement, asking, own)
+                });
+                if let Some(before) = before {
+                    *account = before;
+                }
+                (Some(user), done?)
+            }
+            None => self.new(email, &placement, world, asking, &mut own)?,
+        };
+        if self.how.dry_run {
+            seats.set(used);
+        } else {
+            changes.extend(own);
+        }
+        Ok(done)
+    }
+
+    /// Groups that they are put into, and roles that they are given, are asked about one by one (L6, L9).
+    fn permit_placement(&self, placement: &Placement, asking: &mut Asking<'_>) -> Result<(), Refusal> {
+        for scope in placement.scopes() {
+            let resource = Resource::Scope(scope);
+            if !placement.groups.is_empty() {
+                asking.require(Permission::GroupsEditMembers, &resource, &Intent::default())?;
+            }
+            if !placement.roles.is_empty() {
+                asking.require(Permission::RolesAssign, &resource, &self.intent(placement))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn intent(&self, placement: &Placement) -> Intent {
+        Intent {
+            sets_deletion_date: self.kept.deletes.is_some(),
+            roles: placement.roles.iter().map(ToString::to_string).collect(),
+            group_count: placement.groups.len(),
+            ..Intent::default()
+        }
+    }
+
+    fn new(
+        &self,
+        email: EmailAddress,
+        placement: &Placement,
+        world: &mut World,
+        asking: &mut Asking<'_>,
+        own: &mut Changeset,
+    ) -> Result<Done, Refusal> {
+        let tenant = self.how.tenant;
+        if !matches!(self.how.mode, ImportMode::Create | ImportMode::Invite) {
+            return Err(Refusal::UserNotFound(email.as_str().to_owned()));
+        }
+        let intent = self.intent(placement);
+        for scope in placement.scopes() {
+            asking.require(Permission::UsersCreate, &Resource::Scope(scope), &intent)?;
+        }
+        let new = NewUser {
+            id: UserId::mint(self.act.now),
+            profile: Profile {
+                external_id: self.kept.external_id.clone(),
+                first_name: self.kept.first_name.clone().unwrap_or_default(),
+                last_name: self.kept.last_name.clone().unwrap_or_default(),
+                language: self.kept.language.clone().unwrap_or_default(),
+                labels: self.kept.labels.clone().unwrap_or_default(),
+                ..Profile::of(email)
+            },
+            credential: None,
+            expires_at: self.kept.expires.flatten(),
+            deletes_at: self.kept.deletes.flatten(),
+        };
+        let key = new.profile.email.key().to_owned();
+        let suppressed = world.is_suppressed(tenant, &key);
+        let mut account = Account::create(
+            world.tenant(tenant)?,
+            world.seats(tenant),
+            new,
+            suppressed,
+            self.act,
+            own,
+        )?;
+        account.place(placement, self.act, own)?;
+        let mut done = vec!["created"];
+        if self.kept.active == Some(false) {
+            account.deactivate(self.act, own)?;
+            done.push("deactivated");
+        } else if self.how.mode == ImportMode::Invite {
+            for scope in placement.scopes() {
+                asking.require(Permission::InvitationsSend, &Resource::Scope(scope), &intent)?;
+            }
+            let message = self.message(&account);
+            account.invite(message, self.act, own)?;
+            done.push("invited");
+        }
+        let user = account.user.id;
+        if self.how.dry_run {
+            return Ok((None, done));
+        }
+        world.insert(account);
+        Ok((Some(user), done))
+    }
+
+    fn existing(
+        &self,
+        account: &mut Account,
+        email: &EmailAddress,
+        placement: &Placement,
+        asking: &mut Asking<'_>,
+        own: &mut Changeset,
+    ) -> Result<Vec<&'static str>, Refusal> {
+        let resource = resource_of(account);
+        let none = Intent::default();
+        let mut done = Vec::new();
+        match self.how.mode {
+            ImportMode::Create => {}
+            ImportMode::Invite => {
+                let open = account.invitation.as_ref().is_some_and(|it| it.is_open(self.act.now));
+                let waits = account.user.seat_waiting_since.is_some();
+                let onboarding = matches!(account.user.effective_status(self.act.now), Status::Onboarding(_));
+                if onboarding && !open && !waits && account.user.activated_at.is_none() {
+                    asking.require(Permission::InvitationsSend, &resource, &none)?;
+                    let message = self.message(account);
+                    account.invite(message, self.act, own)?;
+                    done.push("invited");
+                }
+            }
+            ImportMode::Update => {
+                let update = self.update(account, email);
+                let intent = Intent {
+                    sets_deletion_date: self.kept.deletes.is_some(),
+                    ..Intent::default()
+                };
+                asking.require(Permission::UsersUpdate, &resource, &intent)?;
+                let mut changed = account.update(update, self.act, own)? == Effect::Changed;
+                if let Some(at) = self.kept.expires
+                    && account.user.expires_at != at
+                {
+                    asking.require(Permission::UsersSetExpiration, &resource, &none)?;
+                    changed |= account.set_expiration(at, self.act, own)? == Effect::Changed;
+                }
+                let before = account.belonging.clone();
+                account.place(placement, self.act, own)?;
+                changed |= account.belonging != before;
+                if changed {
+                    done.push("updated");
+                }
+                match self.kept.active {
+                    Some(true) => self.switch(account, true, &resource, asking, own, &mut done)?,
+                    Some(false) => self.switch(account, false, &resource, asking, own, &mut done)?,
+                    None => {}
+                }
+            }
+            ImportMode::Activate => self.switch(account, true, &resource, asking, own, &mut done)?,
+            ImportMode::Deactivate => self.switch(account, false, &resource, asking, own, &mut done)?,
+        }
+        Ok(done)
+    }
+
+    fn switch(
+        &self,
+        account: &mut Account,
+        on: bool,
+        resource: &Resource,
+        asking: &mut Asking<'_>,
+        own: &mut Changeset,
+        done: &mut Vec<&'static str>,
+    ) -> Result<(), Refusal> {
+        asking.require(Permission::UsersChangeStatus, resource, &Intent::default())?;
+        let effect = if on {
+            account.reactivate(self.act, own)?
+        } else {
+            account.deactivate(self.act, own)?
+        };
+        if effect == Effect::Changed {
+            done.push(if on { "reactivated" } else { "deactivated" });
+        }
+        Ok(())
+    }
+
+    /// What the file changes: not what the person edited themselves, unless that is asked for.
+    fn update(&self, account: &Account, email: &EmailAddress) -> ProfileUpdate {
+        let edited = &account.user.edited_fields;
+        let may = |field: &str| self.how.overwrite_edited || !edited.iter().any(|known| known == field);
+        let kept = self.kept;
+        let set = |field: &str, value: &Option<String>| value.clone().filter(|_| may(field));
+        ProfileUpdate {
+            email: (*email != account.user.profile.email && may("email")).then(|| email.clone()),
+            external_id: kept.external_id.clone().map(Some),
+            first_name: set("first_name", &kept.first_name),
+            last_name: set("last_name", &kept.last_name),
+            language: set("language", &kept.language),
+            labels: kept.labels.clone(),
+            deletes_at: kept.deletes,
+        }
+    }
+
+    fn message(&self, account: &Account) -> Option<Message> {
+        let default = &account.tenant.settings.default_language;
+        Message::choose(self.how.messages, &account.user.profile.language, default).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use usher_core::clock::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        chrono::DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn group(number: u128, name: &str, parent: Option<u128>) -> Group {
+        Group {
+            tenant: TenantId(Uuid::nil()),
+            id: GroupId(Uuid::from_u128(number)),
+            version: 1,
+            name: name.into(),
+            external_id: (number == 3).then(|| "G-3".into()),
+            parent: parent.map(|id| GroupId(Uuid::from_u128(id))),
+            created_at: at(0),
+            updated_at: at(0),
+        }
+    }
+
+    #[test]
+    fn groups_are_found_by_path_name_external_id_and_id_and_never_guessed() {
+        let groups = [
+            group(1, "School", None),
+            group(2, "Year 7", Some(1)),
+            group(3, "Choir", Some(1)),
+            group(4, "Choir", None),
+        ];
+        let names = Names::new(&groups, &[]);
+        let found = |name: &str| names.find_group(name).map(|id| id.0.as_u128());
+        assert_eq!(found("school/YEAR 7"), Ok(2));
+        assert_eq!(found("Year 7"), Ok(2));
+        assert_eq!(found("g-3"), Ok(3));
+        assert_eq!(found(&Uuid::from_u128(3).to_string()), Ok(3));
+        assert!(found("Choir").unwrap_err().contains("several"));
+        assert!(found("Year 8").unwrap_err().contains("no group"));
+    }
+
+    #[test]
+    fn a_kept_row_comes_back_and_tells_cleared_from_left_alone() {
+        for expires in [None, Some(None), Some(Some(at(1_800_000_000)))] {
+            let kept = Kept {
+                email: "ana@example.org".into(),
+                expires,
+                ..Kept::default()
+            };
+            let value = serde_json::to_value(&kept).unwrap();
+            assert_eq!(serde_json::from_value::<Kept>(value).unwrap(), kept);
+        }
+    }
+}
