@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod bulk;
 mod command_line;
 mod config;
 mod creating;
@@ -18,3 +19,4 @@ mod stage;
 mod statuses;
 mod surface;
 mod trace;
+mod transfer;

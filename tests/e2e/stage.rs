@@ -167,6 +167,20 @@ impl<G: Deref<Target = System>> Stage<G> {
         self.create(name, api::InitialState::ActiveWithPassword).await
     }
 
+    /// An account with a password that may do everything in the tenant.
+    pub(crate) async fn administrator(&self, name: &str) -> Result<api::User> {
+        let user = api::User {
+            email: self.address(name),
+            ..api::User::default()
+        };
+        let request = api::CreateUserRequest {
+            roles: vec!["administrator".into()],
+            ..self.new_user(user, api::InitialState::ActiveWithPassword)
+        };
+        let created = self.clients.users().create_user(request).await?;
+        created.into_inner().user.context("no user in the answer")
+    }
+
     /// The request that invites these addresses.
     pub(crate) fn inviting(&self, addresses: impl Into<String>) -> api::InviteUsersRequest {
         api::InviteUsersRequest {

@@ -316,8 +316,8 @@ fn a_later_expiration_restores_exactly_the_status_before_expiry() -> Result<()> 
 #[test]
 fn nobody_changes_the_status_of_the_account_that_they_act_as() -> Result<()> {
     together(async |stage| {
-        let admin = stage.active("admin").await?;
-        let other = stage.active("other").await?;
+        let admin = stage.administrator("admin").await?;
+        let other = stage.administrator("other").await?;
         let own = stage.system.clients_as(&admin.user_id)?;
         let (tenant_id, user_id) = (stage.tenant.clone(), admin.user_id.clone());
         let deactivation = api::DeactivateUserRequest {

@@ -6,6 +6,7 @@ mod broker_away;
 mod database_away;
 mod draining;
 mod hanging_up;
+mod jobs;
 mod mail_server_away;
 mod observer;
 mod servers;
