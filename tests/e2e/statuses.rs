@@ -317,7 +317,8 @@ fn a_later_expiration_restores_exactly_the_status_before_expiry() -> Result<()> 
 fn nobody_changes_the_status_of_the_account_that_they_act_as() -> Result<()> {
     together(async |stage| {
         let admin = stage.administrator("admin").await?;
-        let other = stage.administrator("other").await?;
+        let other = stage.active("other").await?;
+        let third = stage.administrator("third").await?;
         let own = stage.system.clients_as(&admin.user_id)?;
         let (tenant_id, user_id) = (stage.tenant.clone(), admin.user_id.clone());
         let deactivation = api::DeactivateUserRequest {
@@ -356,8 +357,8 @@ fn nobody_changes_the_status_of_the_account_that_they_act_as() -> Result<()> {
             ..deactivation.clone()
         };
         own.users().deactivate_user(others).await?;
-        let by_other = stage.system.clients_as(&other.user_id)?;
-        by_other.users().deactivate_user(deactivation).await?;
+        let by_third = stage.system.clients_as(&third.user_id)?;
+        by_third.users().deactivate_user(deactivation).await?;
         assert_eq!(stage.user(&user_id).await?.status(), UserStatus::Deactivated);
         Ok(())
     })
