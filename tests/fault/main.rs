@@ -8,6 +8,7 @@ mod draining;
 mod hanging_up;
 mod jobs;
 mod mail_server_away;
+mod million;
 mod observer;
 mod servers;
 mod storm;
