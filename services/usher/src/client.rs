@@ -1,19 +1,27 @@
-//! The connection to the identity service, and how users are named on the command line.
+//! The connection to the identity service, and how users are named on the command line; groups and roles: see
+//! [`crate::names`].
 
+use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use backon::{ExponentialBuilder, Retryable as _};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 use usher_platform::grpc::{self, ClientOptions};
 use usher_proto::identity::v1::access_service_client::AccessServiceClient;
+use usher_proto::identity::v1::bulk_service_client::BulkServiceClient;
 use usher_proto::identity::v1::delivery_service_client::DeliveryServiceClient;
 use usher_proto::identity::v1::event_service_client::EventServiceClient;
+use usher_proto::identity::v1::group_service_client::GroupServiceClient;
 use usher_proto::identity::v1::invitation_service_client::InvitationServiceClient;
 use usher_proto::identity::v1::lookup_user_request::Key;
+use usher_proto::identity::v1::role_service_client::RoleServiceClient;
+use usher_proto::identity::v1::seat_service_client::SeatServiceClient;
 use usher_proto::identity::v1::tenant_service_client::TenantServiceClient;
+use usher_proto::identity::v1::transfer_service_client::TransferServiceClient;
 use usher_proto::identity::v1::user_service_client::UserServiceClient;
 use usher_proto::identity::v1::{GetUserRequest, LookupUserRequest, User};
 
@@ -107,6 +115,36 @@ impl Client {
         DeliveryServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
+    /// `GroupService`
+    pub(crate) fn groups(&self) -> GroupServiceClient<Channel> {
+        GroupServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// `RoleService`
+    pub(crate) fn roles(&self) -> RoleServiceClient<Channel> {
+        RoleServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// `SeatService`
+    pub(crate) fn seats(&self) -> SeatServiceClient<Channel> {
+        SeatServiceClient::new(self.calls.clone())
+    }
+
+    /// `BulkService`
+    pub(crate) fn bulk(&self) -> BulkServiceClient<Channel> {
+        BulkServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// `BulkService`, for jobs that are watched and reports that are downloaded.
+    pub(crate) fn bulk_streams(&self) -> BulkServiceClient<Channel> {
+        BulkServiceClient::new(self.streams.clone())
+    }
+
+    /// `TransferService`, whose files take as long as they take.
+    pub(crate) fn transfers(&self) -> TransferServiceClient<Channel> {
+        TransferServiceClient::new(self.streams.clone())
+    }
+
     /// `EventService`, whose streams stay open.
     pub(crate) fn events(&self) -> EventServiceClient<Channel> {
         EventServiceClient::new(self.streams.clone())
@@ -143,6 +181,19 @@ impl Client {
             UserName::Key(_) => Ok(self.user(name).await?.user_id),
         }
     }
+}
+
+/// Tries again, for about half a minute, what may go through a moment later: a restart must not end what takes long.
+pub(crate) async fn patiently<T, W>(call: impl FnMut() -> W) -> Result<T, Failure>
+where
+    W: Future<Output = Result<T, Failure>>,
+{
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(5))
+        .with_max_times(10)
+        .with_jitter();
+    call.retry(pauses).when(Failure::is_passing).await
 }
 
 /// An answer that lacks what its .proto promises.

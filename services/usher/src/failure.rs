@@ -118,6 +118,8 @@ impl Failure {
             Self::Usage(_) => Exit::Usage,
             Self::Data(_) | Self::Io { .. } => Exit::Data,
             Self::OutputClosed => Exit::Done,
+            // No seat is left: unlike a server without time, that does not pass by itself.
+            Self::Refused(status) if reason(status) == Some(ErrorReason::SeatLimit) => Exit::Data,
             Self::Refused(status) => exit_of(status.code()),
             Self::Unreachable(_) | Self::Away(_) => Exit::Unavailable,
             Self::Config(_) => Exit::Config,
@@ -136,7 +138,7 @@ impl Failure {
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Refused(status) => exit_of(status.code()) == Exit::Unavailable,
+            Self::Refused(_) => self.exit() == Exit::Unavailable,
             _ => false,
         }
     }
@@ -236,22 +238,27 @@ fn way_out(reason: ErrorReason) -> Option<&'static str> {
         ErrorReason::CursorTooOld => "`usher events --from-beginning`",
         ErrorReason::StoreUnavailable | ErrorReason::Overloaded => "again in a moment",
         ErrorReason::Internal => "the server's log, by the trace id",
-        ErrorReason::GroupNotFound | ErrorReason::GroupTaken => "`usher groups list`",
+        ErrorReason::GroupNotFound | ErrorReason::GroupTaken | ErrorReason::GroupCycle | ErrorReason::GroupTooDeep => {
+            "`usher groups list --tree`"
+        }
         ErrorReason::RoleNotFound | ErrorReason::RoleTaken => "`usher roles list`",
-        ErrorReason::RoleInUse => "`usher roles holders --role ROLE`",
-        ErrorReason::SeatLimit => "`usher seats`",
-        ErrorReason::WaitsForSeat => "`usher explain USER`",
-        ErrorReason::SelectionNotFound => "the preview again",
-        ErrorReason::JobNotFound | ErrorReason::JobRunning => "`usher jobs list`",
+        ErrorReason::RoleInUse => "`usher roles holders --role ROLE`, then `usher roles revoke USER ROLE`",
+        ErrorReason::PermissionDenied => "`usher roles holders --user ACTOR`, or another --actor",
+        ErrorReason::ActorNotActive => "`usher explain ACTOR`, or another --actor",
+        ErrorReason::SeatLimit => {
+            "`usher seats`, then `usher tenants update --seat-limit NUMBER` (or --seat-policy wait)"
+        }
+        ErrorReason::WaitsForSeat => "`usher seats`, then `usher tenants update --seat-limit NUMBER`",
+        ErrorReason::SelectionNotFound => "the same `usher bulk` again, which looks anew whom it is about",
+        ErrorReason::JobNotFound => "`usher jobs list`",
+        ErrorReason::JobRunning => "`usher jobs watch JOB`, or `usher jobs cancel JOB`",
+        ErrorReason::NothingToRetry => "`usher jobs show JOB`",
+        ErrorReason::CannotBeUndone => {
+            "`usher invitations cancel INVITATION`, where a link went out that should not have"
+        }
+        ErrorReason::FileNotReadable => "--encoding NAME or --map HEAD=FIELD; see `usher import --help`",
+        ErrorReason::SafetyStop => "--dry-run, then --max-deactivated-percent NUMBER",
         ErrorReason::Unspecified
-        | ErrorReason::GroupCycle
-        | ErrorReason::GroupTooDeep
-        | ErrorReason::PermissionDenied
-        | ErrorReason::ActorNotActive
-        | ErrorReason::NothingToRetry
-        | ErrorReason::CannotBeUndone
-        | ErrorReason::FileNotReadable
-        | ErrorReason::SafetyStop
         | ErrorReason::InvalidFields
         | ErrorReason::UserErased
         | ErrorReason::RequestIdReused
@@ -356,6 +363,14 @@ mod tests {
             "usher: no\n  try: `usher users expire USER DATE` (or `never`)\n"
         );
         assert_eq!(failure.reason(), Some(ErrorReason::UserExpired));
+    }
+
+    #[test]
+    fn u8_a_limit_of_seats_is_a_refusal_that_waiting_does_not_lift() {
+        let failure = refused(Code::ResourceExhausted, "SEAT_LIMIT");
+        assert_eq!((failure.exit(), failure.is_passing()), (Exit::Data, false));
+        assert!(told(&failure).contains("usher tenants update --seat-limit"));
+        assert!(refused(Code::ResourceExhausted, "OVERLOADED").is_passing());
     }
 
     #[test]

@@ -5,9 +5,12 @@ mod client;
 mod commands;
 mod failure;
 mod import;
+mod names;
 mod output;
 mod password;
 mod time;
+#[cfg(test)]
+mod transfer_double;
 mod up;
 
 use std::process::ExitCode;
@@ -24,7 +27,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Ushers people in and out of a learning platform.
 ///
-/// Users are named by id, by e-mail address, or by the id in your own system. Times are in UTC.
+/// Users are named by id, by e-mail address, or by the id in your own system; groups by id, by the id in your own system, or
+/// by path. Times are in UTC.
 #[derive(Debug, Parser)]
 #[command(name = "usher", version, after_help = EXIT_CODES, propagate_version = true)]
 struct Cli {
@@ -95,17 +99,23 @@ mod tests {
         for line in [
             "usher tenants create School --language fr --reminders 3d,7d --seat-limit 500",
             "usher tenants update --no-reminders",
+            "usher tenants update --seat-limit 5 --seat-policy wait",
             "usher tenants show",
             "usher users list",
             "usher users list --status pending --status invited --label Maths --order-by name",
+            "usher users list --group A/B --group 7 --role coach --never-logged-in --order-by last_login_time",
+            "usher users list --inactive-since 2027-01-01 --invited-before 2027-01-01 --waiting-for-seat",
             "usher users show ana@example.org --json",
             "usher users create ana@example.org --first-name Ana --label a --label b --expire 2027-06-30",
             "usher users create ana@example.org --active",
+            "usher users create ana@example.org --group A/B --role learner --delete-on 2028-06-30",
+            "usher users update S-1 --delete-on never",
             "usher users update S-1 --no-labels --expected-version 3",
             "usher users deactivate a@x.org b@x.org --reason left --actor admin",
             "usher users reactivate a@x.org",
             "usher users expire a@x.org never --dry-run",
             "usher invite a@x.org,b@x.org --subject Welcome",
+            "usher invite a@x.org --group A/B --role learner --session S-1 --delete-on 2028-06-30",
             "usher invite --file list.txt",
             "usher invite --preview --language ar",
             "usher invite --test me@x.org",
@@ -115,6 +125,47 @@ mod tests {
             "usher accept http://127.0.0.1/accept?tenant=1&token=2 --inspect",
             "usher accept t --first-name A --last-name B --password-stdin",
             "usher import users.csv --dry-run --report r.csv --encoding windows-1250 --no-invite",
+            "usher import users.xlsx --mode update --overwrite-edited --map Mail=email --dry-run",
+            "usher import users.csv --mode deactivate --max-deactivated-percent 50 --report r.csv",
+            "usher import - --mode invite --subject Welcome --again --detach",
+            "usher export users.xlsx --columns email,status --head-language fr --group A/B --language fr",
+            "usher export - --format csv --user a@x.org --user S-1",
+            "usher groups list --tree --below A",
+            "usher groups list --user a@x.org --text math",
+            "usher groups show A/B",
+            "usher groups create B --parent A --external-id B-1",
+            "usher groups update A/B --name C --expected-version 2",
+            "usher groups move A/B --top",
+            "usher groups move A/B C/D",
+            "usher groups delete A/B --dry-run",
+            "usher groups add A/B a@x.org b@x.org",
+            "usher groups remove A/B a@x.org --reason moved",
+            "usher roles list --permissions",
+            "usher roles create Tutor --permission users.read --permission groups.read",
+            "usher roles update Tutor --name Mentor --permission users.read",
+            "usher roles delete Tutor",
+            "usher roles assign a@x.org coach --group A/B",
+            "usher roles revoke a@x.org instructor --session S-1",
+            "usher roles holders --role coach --group A/B",
+            "usher roles holders --user a@x.org --limit 0",
+            "usher seats",
+            "usher seats --json",
+            "usher seats ledger --user a@x.org",
+            "usher bulk invite --status pending --subject Welcome --preview",
+            "usher bulk deactivate --user a@x.org --user b@x.org --yes --reason left",
+            "usher bulk reactivate --label Maths -y --detach",
+            "usher bulk expire never --group A/B --yes",
+            "usher bulk groups --add A --remove B --text x",
+            "usher bulk roles --assign coach@A/B --revoke author --role author",
+            "usher bulk labels --add a --remove b --everybody",
+            "usher bulk resend --sent-days-ago 14 --everybody --dry-run",
+            "usher jobs list --state running --limit 5",
+            "usher jobs show 1",
+            "usher jobs watch 1",
+            "usher jobs cancel 1",
+            "usher jobs retry 1 --detach",
+            "usher jobs undo 1 --reason mistake",
+            "usher jobs report 1 --out report.csv",
             "usher deliveries --user a@x.org --attempts",
             "usher deliveries list --state uncertain --limit 0",
             "usher deliveries resolve 1 --send-again",
@@ -147,6 +198,20 @@ mod tests {
             "usher deliveries resolve 1 --sent --send-again",
             "usher invite --preview a@x.org",
             "usher tenants create School --no-reminders --reminders 3d",
+            "usher users list --never-logged-in --inactive-since 2027-01-01",
+            "usher groups move A/B",
+            "usher groups move A/B C --top",
+            "usher groups list --tree --text x",
+            "usher roles assign a@x.org coach --group A --session S",
+            "usher bulk",
+            "usher bulk groups --everybody",
+            "usher bulk deactivate --user a@x.org --label b",
+            "usher bulk deactivate --everybody --label b",
+            "usher bulk deactivate --everybody --preview --yes",
+            "usher import a.csv --map Mail=email",
+            "usher import a.csv --mode gone",
+            "usher import a.csv --mode create --no-invite",
+            "usher import a.csv --mode deactivate --max-deactivated-percent 101",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

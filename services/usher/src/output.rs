@@ -141,7 +141,10 @@ pub(crate) fn short<'a>(name: &'a str, prefix: &str) -> &'a str {
 
 #[cfg(test)]
 mod tests {
-    use usher_proto::identity::v1::{AccessDecision, Delivery, Invitation, InviteResult, Suppression, Tenant, User};
+    use usher_proto::identity::v1::{
+        AccessDecision, Delivery, Group, Invitation, InviteResult, Job, JobItem, MemberResult, Permission, Role,
+        RoleAssignment, SeatLedgerEntry, Suppression, Tenant, User,
+    };
 
     use super::*;
 
@@ -158,12 +161,23 @@ mod tests {
         name_is_known::<AccessDecision>();
         name_is_known::<Delivery>();
         name_is_known::<Invitation>();
+        name_is_known::<Group>();
         name_is_known::<InviteResult>();
+        name_is_known::<Job>();
+        name_is_known::<JobItem>();
+        name_is_known::<MemberResult>();
+        name_is_known::<Permission>();
+        name_is_known::<Role>();
+        name_is_known::<RoleAssignment>();
+        name_is_known::<SeatLedgerEntry>();
         name_is_known::<Suppression>();
         name_is_known::<Tenant>();
         name_is_known::<User>();
         name_is_known::<usher_proto::identity::v1::ExplainUserResponse>();
+        name_is_known::<usher_proto::identity::v1::GetSeatForecastResponse>();
+        name_is_known::<usher_proto::identity::v1::GetSeatUsageResponse>();
         name_is_known::<usher_proto::identity::v1::InspectInvitationResponse>();
+        name_is_known::<usher_proto::identity::v1::PreviewSelectionResponse>();
         name_is_known::<usher_proto::identity::v1::PreviewInvitationResponse>();
         name_is_known::<usher_proto::identity::v1::SendTestInvitationResponse>();
         name_is_known::<usher_proto::identity::v1::WatchEventsResponse>();

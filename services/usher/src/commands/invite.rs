@@ -40,6 +40,18 @@ pub(crate) struct Invite {
     /// Access of every account ends at this instant.
     #[arg(long, value_name = "DATE", value_parser = time::parse)]
     expire: Option<Timestamp>,
+    /// Every account is erased at this instant.
+    #[arg(long, value_name = "DATE", value_parser = time::parse)]
+    delete_on: Option<Timestamp>,
+    /// A group that every account becomes a member of: id, external id or path A/B; repeat it for several.
+    #[arg(long)]
+    group: Vec<String>,
+    /// A role for every account, held in the groups, or on the platform where there are none; repeat it for several.
+    #[arg(long)]
+    role: Vec<String>,
+    /// The programme session that the invitation comes from: then exactly one group, and the role learner.
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "SESSION")]
+    session: String,
     #[command(flatten)]
     text: Text,
     /// Print the mail as it would be sent, and send nothing.
@@ -64,6 +76,11 @@ pub(crate) struct Text {
 }
 
 impl Text {
+    /// Whether there is no text of one's own.
+    pub(super) fn is_default(&self) -> bool {
+        self.subject.is_empty() && self.message_file.is_none()
+    }
+
     /// None, or one for all languages.
     pub(super) fn messages(&self) -> Result<Vec<Message>, Failure> {
         let text = match &self.message_file {
@@ -96,6 +113,8 @@ pub(super) async fn run(command: &Invite, session: &Session) -> Result<Exit, Fai
     }
     let mut results = Vec::new();
     let messages = command.text.messages()?;
+    let group_ids = session.client.group_ids(&command.group).await?;
+    let roles = session.client.role_names(&command.role).await?;
     for batch in fold(&addresses(command)?).chunks(BATCH) {
         let request = InviteUsersRequest {
             tenant_id: session.client.tenant.clone(),
@@ -105,7 +124,10 @@ pub(super) async fn run(command: &Invite, session: &Session) -> Result<Exit, Fai
             expire_time: command.expire,
             messages: messages.clone(),
             options: Some(command.change.options()),
-            ..InviteUsersRequest::default()
+            group_ids: group_ids.clone(),
+            roles: roles.clone(),
+            delete_time: command.delete_on,
+            session_id: command.session.clone(),
         };
         results.extend(
             session

@@ -3,19 +3,28 @@
 
 mod accept;
 mod access;
+mod bulk;
 mod clock;
 mod config;
 mod deliveries;
 mod events;
 mod explain;
+mod export;
+mod filter;
+mod groups;
 mod healthcheck;
 mod import;
 mod invitations;
 mod invite;
+mod jobs;
 mod migrate;
+mod roles;
+mod seats;
 mod suppressions;
 mod tenants;
+mod upload;
 mod users;
+mod watch;
 
 use std::future::Future;
 
@@ -57,6 +66,24 @@ pub(crate) enum Command {
     /// Complete a registration with the link of an invitation.
     Accept(accept::Accept),
     Import(import::Import),
+    Export(export::Export),
+    /// Do the same to many users: it shows whom, asks, and runs as a job of the server.
+    #[command(subcommand)]
+    Bulk(bulk::Bulk),
+    /// List, watch, cancel, repeat and undo jobs, and get their reports.
+    #[command(subcommand)]
+    Jobs(jobs::Jobs),
+    /// List, show, create, change and delete groups, and say who is in them.
+    ///
+    /// A group is named by its id, by its id in your own system, or by its path from the top: School/Maths/Year 1.
+    #[command(subcommand)]
+    Groups(groups::Groups),
+    /// List roles and who holds them, make roles of your own, give them and take them away.
+    ///
+    /// A role is named by its name or its id.
+    #[command(subcommand)]
+    Roles(roles::Roles),
+    Seats(seats::Seats),
     /// Look up what became of each mail, and settle uncertain ones.
     Deliveries(deliveries::Deliveries),
     /// List addresses that get no mail, and lift that.
@@ -90,6 +117,12 @@ pub(crate) async fn run(command: &Command, session: &Session) -> Result<Exit, Fa
         Command::Invitations(command) => invitations::run(command, session).await,
         Command::Accept(command) => accept::run(command, session).await,
         Command::Import(command) => import::run(command, session).await,
+        Command::Export(command) => export::run(command, session).await,
+        Command::Bulk(command) => bulk::run(command, session).await,
+        Command::Jobs(command) => jobs::run(command, session).await,
+        Command::Groups(command) => groups::run(command, session).await,
+        Command::Roles(command) => roles::run(command, session).await,
+        Command::Seats(command) => seats::run(command, session).await,
         Command::Deliveries(command) => deliveries::run(command, session).await,
         Command::Suppressions(command) => suppressions::run(command, session).await,
         Command::Access(command) => access::run(command, session).await,

@@ -2,9 +2,9 @@
 
 use clap::{Args, Subcommand};
 use prost_types::{Duration, FieldMask};
-use usher_proto::identity::v1::{CreateTenantRequest, GetTenantRequest, Tenant, UpdateTenantRequest};
+use usher_proto::identity::v1::{CreateTenantRequest, GetTenantRequest, SeatPolicy, Tenant, UpdateTenantRequest};
 
-use super::{Change, Session};
+use super::{Change, Session, choice};
 use crate::client::incomplete;
 use crate::failure::{Exit, Failure};
 use crate::output::Show;
@@ -58,6 +58,9 @@ pub(crate) struct Settings {
     /// Upper limit of active users; 0: none.
     #[arg(long, value_name = "NUMBER")]
     seat_limit: Option<i64>,
+    /// Registrations while every seat is taken: refuse them, or let them wait for a seat.
+    #[arg(long, value_name = "POLICY", value_parser = choice!(SeatPolicy, "SEAT_POLICY_", ["refuse", "wait"]))]
+    seat_policy: Option<SeatPolicy>,
     /// The name that mails come from.
     #[arg(long, value_name = "NAME")]
     sender_name: Option<String>,
@@ -80,6 +83,7 @@ impl Settings {
         set("reminder_ladder", !self.reminders.is_empty());
         set("no_reminders", self.no_reminders || !self.reminders.is_empty());
         set("seat_limit", self.seat_limit.is_some());
+        set("seat_policy", self.seat_policy.is_some());
         set("sender_name", self.sender_name.is_some());
         set("reply_to", self.reply_to.is_some());
         tenant.default_language = self.language.clone().unwrap_or_default();
@@ -87,6 +91,7 @@ impl Settings {
         tenant.reminder_ladder.clone_from(&self.reminders);
         tenant.no_reminders = self.no_reminders;
         tenant.seat_limit = self.seat_limit.unwrap_or_default();
+        tenant.seat_policy = self.seat_policy.unwrap_or_default().into();
         tenant.sender_name = self.sender_name.clone().unwrap_or_default();
         tenant.reply_to = self.reply_to.clone().unwrap_or_default();
         paths
@@ -190,6 +195,14 @@ fn show(session: &Session, tenant: &Tenant) -> Result<Exit, Failure> {
                 } else {
                     tenant.seat_limit.to_string()
                 },
+            ),
+            (
+                "When none is left",
+                match tenant.seat_policy() {
+                    SeatPolicy::Wait => "people wait for a seat",
+                    SeatPolicy::Refuse | SeatPolicy::Unspecified => "registrations are refused",
+                }
+                .into(),
             ),
             ("Mails come from", tenant.sender_name.clone()),
             ("Answers go to", tenant.reply_to.clone()),

@@ -6,10 +6,11 @@ use clap::{Args, Subcommand};
 use prost_types::{FieldMask, Timestamp};
 use usher_proto::identity::v1::{
     CreateUserRequest, DeactivateUserRequest, InitialState, ListUsersRequest, ReactivateUserRequest,
-    SetUserExpirationRequest, UpdateUserRequest, User, UserFilter, UserStatus,
+    SetUserExpirationRequest, UpdateUserRequest, User, UserStatus,
 };
 
-use super::{Change, Limit, Session, choice, each};
+use super::filter::Filter;
+use super::{Change, Limit, Session, each};
 use crate::client::incomplete;
 use crate::failure::{Exit, Failure};
 use crate::output::{Show, short};
@@ -49,21 +50,12 @@ pub(crate) enum Users {
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only this status; repeat it for several. Without it all but the erased.
-    #[arg(long, value_parser = choice!(UserStatus, "USER_STATUS_", ["pending", "invited", "active", "deactivated", "expired", "erased"]))]
-    status: Vec<UserStatus>,
-    /// Only with this label; repeated: with all of them.
-    #[arg(long)]
-    label: Vec<String>,
-    /// Only with this language; repeated: with any of them.
-    #[arg(long, value_name = "TAG")]
-    language: Vec<String>,
-    /// Only with this in the name or the address; case and accents do not matter.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    text: String,
-    /// Order; the oldest account first if left out.
+    #[command(flatten)]
+    filter: Filter,
+    /// Order; the oldest account first if left out. By last_login_time, who never signed in comes first.
     #[arg(long, value_name = "FIELD",
-        value_parser = ["name", "name desc", "email", "email desc", "create_time", "create_time desc"])]
+        value_parser = ["name", "name desc", "email", "email desc", "create_time", "create_time desc",
+            "last_login_time", "last_login_time desc"])]
     order_by: Option<String>,
     #[command(flatten)]
     limit: Limit,
@@ -78,6 +70,15 @@ pub(crate) struct Create {
     /// Access ends at this instant.
     #[arg(long, value_name = "DATE", value_parser = time::parse)]
     expire: Option<Timestamp>,
+    /// The account is erased at this instant.
+    #[arg(long, value_name = "DATE", value_parser = time::parse)]
+    delete_on: Option<Timestamp>,
+    /// A group of the new account: id, external id or path A/B; repeat it for several.
+    #[arg(long)]
+    group: Vec<String>,
+    /// A role of the new account, held in its groups, or on the platform where there are none; repeat it for several.
+    #[arg(long)]
+    role: Vec<String>,
     /// Active at once, with a one-time password that is mailed.
     #[arg(long, conflicts_with_all = ["password", "password_stdin"])]
     active: bool,
@@ -99,6 +100,9 @@ pub(crate) struct Update {
     /// Take all labels away.
     #[arg(long, conflicts_with = "label")]
     no_labels: bool,
+    /// The account is erased at this instant; or never.
+    #[arg(long, value_name = "DATE", value_parser = expiration)]
+    delete_on: Option<Expiration>,
     #[command(flatten)]
     version: Version,
     #[command(flatten)]
@@ -149,7 +153,18 @@ pub(crate) enum Expiration {
     Never,
 }
 
-fn expiration(text: &str) -> Result<Expiration, String> {
+impl Expiration {
+    /// As the API has it.
+    pub(crate) fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::At(at) => Some(at),
+            Self::Never => None,
+        }
+    }
+}
+
+/// Reads a date, or `never`.
+pub(crate) fn expiration(text: &str) -> Result<Expiration, String> {
     if text.eq_ignore_ascii_case("never") {
         Ok(Expiration::Never)
     } else {
@@ -196,10 +211,7 @@ pub(super) async fn run(command: &Users, session: &Session) -> Result<Exit, Fail
             let request = SetUserExpirationRequest {
                 tenant_id: session.client.tenant.clone(),
                 user_id: session.client.user_id(user).await?,
-                expire_time: match date {
-                    Expiration::At(at) => Some(*at),
-                    Expiration::Never => None,
-                },
+                expire_time: date.time(),
                 expected_version: version.expected_version,
                 options: Some(change.options()),
             };
@@ -235,13 +247,7 @@ where
 }
 
 async fn list(list: &List, session: &Session) -> Result<Vec<User>, Failure> {
-    let filter = UserFilter {
-        statuses: list.status.iter().map(|status| *status as i32).collect(),
-        labels: list.label.clone(),
-        languages: list.language.clone(),
-        text: list.text.clone(),
-        ..UserFilter::default()
-    };
+    let filter = list.filter.resolve(&session.client).await?;
     let page = |page_size, page_token| {
         let request = ListUsersRequest {
             tenant_id: session.client.tenant.clone(),
@@ -282,12 +288,14 @@ async fn create(create: &Create, session: &Session) -> Result<User, Failure> {
             labels: label.clone(),
             external_id: external_id.clone().unwrap_or_default(),
             expire_time: create.expire,
+            delete_time: create.delete_on,
             ..User::default()
         }),
         initial_state: state.into(),
         password: password.unwrap_or_default(),
         options: Some(create.change.options()),
-        ..CreateUserRequest::default()
+        group_ids: session.client.group_ids(&create.group).await?,
+        roles: session.client.role_names(&create.role).await?,
     };
     let user = session.client.users().create_user(request).await?.into_inner().user;
     user.ok_or_else(|| incomplete("user"))
@@ -308,6 +316,7 @@ async fn update(update: &Update, session: &Session) -> Result<User, Failure> {
         ("language", language.is_some()),
         ("labels", update.no_labels || !label.is_empty()),
         ("external_id", external_id.is_some()),
+        ("delete_time", update.delete_on.is_some()),
     ];
     let paths: Vec<String> = given
         .iter()
@@ -329,6 +338,7 @@ async fn update(update: &Update, session: &Session) -> Result<User, Failure> {
             language: language.clone().unwrap_or_default(),
             labels: label.clone(),
             external_id: external_id.clone().unwrap_or_default(),
+            delete_time: update.delete_on.and_then(Expiration::time),
             ..User::default()
         }),
         update_mask: Some(FieldMask { paths }),
@@ -341,7 +351,16 @@ async fn update(update: &Update, session: &Session) -> Result<User, Failure> {
 
 impl Show for User {
     const NAME: &'static str = "usher.identity.v1.User";
-    const COLUMNS: &'static [&'static str] = &["USER ID", "STATUS", "EMAIL", "NAME", "LANGUAGE", "LABELS", "EXPIRES"];
+    const COLUMNS: &'static [&'static str] = &[
+        "USER ID",
+        "STATUS",
+        "EMAIL",
+        "NAME",
+        "LANGUAGE",
+        "LABELS",
+        "EXPIRES",
+        "LAST SIGN-IN",
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -352,6 +371,7 @@ impl Show for User {
             self.language.clone(),
             self.labels.join(", "),
             time::show(self.expire_time.as_ref()),
+            time::show(self.last_login_time.as_ref()),
         ]
     }
 }
@@ -391,6 +411,9 @@ pub(super) fn pairs(user: &User) -> Vec<(&'static str, String)> {
                 "never".into()
             },
         ),
+        ("Erased on", time::show(user.delete_time.as_ref())),
+        ("Waits for a seat since", time::show(user.seat_wait_time.as_ref())),
+        ("Last sign-in", time::show(user.last_login_time.as_ref())),
         ("Language", user.language.clone()),
         ("Labels", user.labels.join(", ")),
         ("External id", user.external_id.clone()),

@@ -1,11 +1,8 @@
 //! Sends the rows of a file, many at a time. Each call has a `request_id` that follows from the file and the row, so
 //! that the same import can be run again after whatever cut it off: what was done is not done twice (B1).
 
-use std::future::Future;
 use std::sync::Mutex;
-use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use prost::Message as _;
@@ -21,7 +18,7 @@ use super::columns::Column;
 use super::read::Fault;
 use super::report::{Outcome, Report, RowReport, Stop};
 use super::{Person, Prepared};
-use crate::client::{Client, incomplete};
+use crate::client::{Client, incomplete, patiently};
 use crate::failure::Failure;
 
 /// Rows under way at a time.
@@ -243,17 +240,4 @@ fn is_already_there(failure: &Failure) -> bool {
         failure.reason(),
         Some(ErrorReason::EmailTaken | ErrorReason::UserAlreadyActive)
     )
-}
-
-/// Tries again, for about half a minute, what may go through a moment later: a restart must not end an import.
-async fn patiently<T, W>(call: impl FnMut() -> W) -> Result<T, Failure>
-where
-    W: Future<Output = Result<T, Failure>>,
-{
-    let pauses = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(5))
-        .with_max_times(10)
-        .with_jitter();
-    call.retry(pauses).when(Failure::is_passing).await
 }
