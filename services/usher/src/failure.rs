@@ -176,6 +176,8 @@ impl Failure {
             Self::Refused(status) => {
                 let violations = self.violations();
                 match violations.as_slice() {
+                    // A server that does not know a call says nothing about it.
+                    [] if status.message().is_empty() => writeln!(to, "{usher} {}", status.code().description())?,
                     [] => writeln!(to, "{usher} {}", printable(status.message()))?,
                     [_] => writeln!(to, "{usher} one field is not valid")?,
                     several => writeln!(to, "{usher} {} fields are not valid", several.len())?,

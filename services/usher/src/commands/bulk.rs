@@ -98,6 +98,7 @@ pub(crate) enum Bulk {
 
 /// On whom, and how.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Run {
     #[command(flatten)]
     whom: Whom,

@@ -3,7 +3,7 @@
 use clap::Args;
 use prost_types::Timestamp;
 use usher_proto::identity::v1::selection::By;
-use usher_proto::identity::v1::{Activity, Selection, UserFilter, UserIds, UserStatus};
+use usher_proto::identity::v1::{Activity, ErrorReason, Selection, UserFilter, UserIds, UserStatus};
 
 use super::choice;
 use crate::client::Client;
@@ -87,7 +87,13 @@ impl Whom {
         }
         let mut user_ids = Vec::with_capacity(self.user.len());
         for name in &self.user {
-            user_ids.push(client.user_id(name).await?);
+            let user_id = client.user_id(name).await.map_err(|failure| match failure.reason() {
+                Some(ErrorReason::UserNotFound) => Failure::Data(format!(
+                    "there is no user {name}; nothing was done; see `usher users list`"
+                )),
+                _ => failure,
+            })?;
+            user_ids.push(user_id);
         }
         let by = By::UserIds(UserIds { user_ids });
         Ok(Selection { by: Some(by) })

@@ -314,7 +314,16 @@ async fn list(options: &List, session: &Session) -> Result<Exit, Failure> {
         }
     };
     let groups = options.limit.gather(page).await?;
-    session.out.list(&groups)?;
+    if session.out.json || groups.is_empty() {
+        session.out.list(&groups)?;
+        return Ok(Exit::Done);
+    }
+    let names = client.all_groups().await?;
+    let rows = groups.iter().map(|group| {
+        let path = names.path(&group.group_id);
+        vec![group.group_id.clone(), path, group.external_id.clone()]
+    });
+    output::table(&["GROUP ID", "PATH", "EXTERNAL ID"], rows)?;
     Ok(Exit::Done)
 }
 

@@ -34,6 +34,7 @@ const BAR: &str = "{bar:40} {pos}/{len} rows, {per_sec}, {eta} left";
 /// command ends; it knows the columns groups, roles, deletes and active, too. Without --mode, this command creates and
 /// invites row by row; an address that has an account already is left as it is.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Import {
     /// The file; `-` is standard input.
     pub(super) file: PathBuf,

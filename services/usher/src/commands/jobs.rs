@@ -225,7 +225,7 @@ fn pairs(job: &Job) -> Vec<(&'static str, String)> {
         ("Job", job.job_id.clone()),
         ("Action", job.action.clone()),
         ("State", state(job).to_owned()),
-        ("So far", headline(job)),
+        ("Outcome", headline(job)),
         ("Begun", time::show(job.create_time.as_ref())),
         ("Ended", time::show(job.end_time.as_ref())),
         ("By", job.actor_id.clone()),

@@ -1,6 +1,6 @@
 //! `usher roles`: what each role may do, and who holds which where (U1, U2).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use clap::{Args, Subcommand};
 use prost_types::FieldMask;
@@ -235,20 +235,36 @@ async fn list(permissions: bool, session: &Session) -> Result<Exit, Failure> {
     } else if session.out.json {
         session.out.list(&answer.roles)?;
     } else {
-        let every = answer.permissions.len();
-        let rows = answer.roles.iter().map(|role| row(role, every));
+        let rows = answer.roles.iter().map(|role| row(role, &answer.permissions));
         output::table(Role::COLUMNS, rows)?;
     }
     Ok(Exit::Done)
 }
 
-/// A role's cells; `every` is how many permissions there are.
-fn row(role: &Role, every: usize) -> Vec<String> {
+/// A role's cells. Where it has all permissions of an area, the area stands for them: `users.*`.
+fn row(role: &Role, every: &[Permission]) -> Vec<String> {
     let mut cells = role.cells();
-    if role.permissions.len() == every {
-        cells[2] = "all".into();
-    }
+    let held: HashSet<&str> = role.permissions.iter().map(|found| found.name.as_str()).collect();
+    let areas = every.chunk_by(|one, next| area(one) == area(next));
+    let shown = areas.flat_map(|permissions| {
+        let names: Vec<String> = permissions
+            .iter()
+            .filter(|permission| held.contains(permission.name.as_str()))
+            .map(|permission| permission.name.clone())
+            .collect();
+        if names.len() == permissions.len() && names.len() > 1 {
+            vec![format!("{}.*", area(&permissions[0]))]
+        } else {
+            names
+        }
+    });
+    cells[2] = shown.collect::<Vec<_>>().join(", ");
     cells
+}
+
+fn area(permission: &Permission) -> &str {
+    let name = permission.name.as_str();
+    name.split_once('.').map_or(name, |(area, _)| area)
 }
 
 async fn holders(holders: &Holders, session: &Session) -> Result<Exit, Failure> {
@@ -384,19 +400,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn u1_a_role_that_may_do_everything_is_shown_in_one_word() {
-        let permission = |name: &str| Permission {
-            name: name.into(),
-            description: String::new(),
+    fn u1_an_area_stands_for_its_permissions_where_a_role_has_all_of_them() {
+        let permissions = |names: &[&str]| -> Vec<Permission> {
+            let permission = |name: &&str| Permission {
+                name: (*name).into(),
+                description: String::new(),
+            };
+            names.iter().map(permission).collect()
         };
+        let every = permissions(&["users.read", "users.update", "roles.read", "roles.assign", "seats.read"]);
         let role = Role {
             role: "coach".into(),
             built_in: true,
-            permissions: vec![permission("users.read"), permission("groups.read")],
+            permissions: permissions(&["roles.read", "seats.read", "users.read", "users.update"]),
             ..Role::default()
         };
-        assert_eq!(row(&role, 3), ["coach", "(built in)", "users.read, groups.read"]);
-        assert_eq!(row(&role, 2)[2], "all");
+        assert_eq!(
+            row(&role, &every),
+            ["coach", "(built in)", "users.*, roles.read, seats.read"]
+        );
     }
 
     #[test]
