@@ -9,12 +9,10 @@ use futures::stream;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 use usher_proto::identity::v1::import_users_request::Part;
-use usher_proto::identity::v1::{
-    ImportMode, ImportSettings, ImportUsersRequest, ImportUsersResponse, Job, MutationOptions,
-};
+use usher_proto::identity::v1::{ImportMode, ImportSettings, ImportUsersRequest, ImportUsersResponse, MutationOptions};
 
 use super::import::Import;
-use super::{Change, Session, jobs, watch};
+use super::{Change, Session, jobs};
 use crate::client::{Client, incomplete, patiently, read};
 use crate::failure::{Exit, Failure};
 use crate::output;
@@ -37,10 +35,12 @@ pub(super) async fn run(command: &Import, mode: ImportMode, session: &Session) -
         output::note(note);
     }
     let job = answer.job.ok_or_else(|| incomplete("job"))?;
-    if watch::has_ended(&job) && !command.again {
-        output::note(&before(&job));
-    }
     let id = job.job_id.clone();
+    // A server answers a repeated call as it answered the first: only the time tells which of the two this was.
+    output::note(&format!(
+        "This is job {id}, begun at {}. The same import again finds the same job; --again makes a new one.",
+        time::show(job.create_time.as_ref())
+    ));
     let change = Change {
         reason: String::new(),
         dry_run: false,
@@ -54,14 +54,6 @@ pub(super) async fn run(command: &Import, mode: ImportMode, session: &Session) -
         jobs::report(&id, path, session).await?;
     }
     Ok(exit)
-}
-
-/// An import that was complete when it was asked for.
-fn before(job: &Job) -> String {
-    format!(
-        "This import was run before, and ended at {}; this is what came of it. --again runs it once more.",
-        time::show(job.end_time.as_ref())
-    )
 }
 
 fn settings(command: &Import, mode: ImportMode, file: &[u8], tenant: &str) -> Result<ImportSettings, Failure> {

@@ -1,6 +1,7 @@
 //! The program as a person has it: `usher up` in a folder of its own, and commands beside it.
 
 mod administration;
+mod files;
 mod stage;
 
 use std::process::Stdio;
