@@ -143,7 +143,8 @@ pub(super) async fn run(command: &Bulk, session: &Session) -> Result<Exit, Failu
         return Ok(exit);
     }
     if asks {
-        let question = format!("{} {} users? [y/N] ", command.deed(), preview.user_count);
+        let users = if preview.user_count == 1 { "user" } else { "users" };
+        let question = format!("{} {} {users}? [y/N] ", command.deed(), preview.user_count);
         if !matches!(ask(&question, false)?.trim(), "y" | "Y" | "yes") {
             output::note("Nothing was done.");
             return Ok(Exit::Done);

@@ -133,7 +133,12 @@ pub(super) fn outcome(item: &JobItem) -> &'static str {
 
 /// One line: what came of a job so far.
 pub(super) fn headline(job: &Job) -> String {
-    let things = if is_import(job) { "rows" } else { "users" };
+    let things = match (is_import(job), job.total_count) {
+        (true, 1) => "row",
+        (true, _) => "rows",
+        (false, 1) => "user",
+        (false, _) => "users",
+    };
     let state = match job.state() {
         JobState::Running => " so far",
         JobState::Cancelled => ", then cancelled",
@@ -230,6 +235,12 @@ mod tests {
         };
         assert_eq!(headline(&tried), "5 rows: tried only: 3 changed, 1 skipped");
         assert_eq!(headline(&Job::default()), "0 users: nothing done");
+        let one = Job {
+            total_count: 1,
+            changed_count: 1,
+            ..Job::default()
+        };
+        assert_eq!(headline(&one), "1 user: 1 changed");
     }
 
     #[test]
