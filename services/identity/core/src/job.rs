@@ -326,6 +326,9 @@ pub struct ItemResult {
     /// In an import: what was done.
     #[serde(rename = "d", skip_serializing_if = "String::is_empty", default)]
     pub detail: String,
+    /// In an import: the address of a row without an account, as far as it can be told.
+    #[serde(rename = "a", skip_serializing_if = "String::is_empty", default)]
+    pub address: String,
     /// In an import: the further faults of the row, each with its column.
     #[serde(rename = "f", skip_serializing_if = "Vec::is_empty", default)]
     pub further: Vec<(String, String)>,
@@ -345,6 +348,7 @@ impl ItemResult {
             message: String::new(),
             column: String::new(),
             detail: String::new(),
+            address: String::new(),
             further: Vec::new(),
             undo: None,
         }

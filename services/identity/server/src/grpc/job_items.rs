@@ -186,7 +186,10 @@ impl App {
             let faults: Vec<CellFault> = first.into_iter().chain(further).collect();
             writer.push(ReportRow {
                 row: u64::try_from(item.position).unwrap_or(0),
-                address: item.user.and_then(|user| addresses.get(&user).copied()).unwrap_or(""),
+                address: item
+                    .user
+                    .and_then(|user| addresses.get(&user).copied())
+                    .unwrap_or(&item.address),
                 outcome: if item.detail.is_empty() {
                     convert::item_outcome_name(item.outcome)
                 } else {

@@ -3,7 +3,7 @@
 //! A file is spooled to disk, judged row by row, and kept as the selection of a job; `operations::import` deals with the rows.
 //! Nothing holds a whole file in memory, on the way in or out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use usher_core::account::Belonging;
 use usher_core::ids::{GroupId, SelectionId, TenantId, UserId};
 use usher_core::job::{CHUNK, ImportMode, ItemInput, JobAction};
-use usher_core::ports::UserQuery;
+use usher_core::ports::{Keys, UserQuery};
 use usher_core::refusal::Refusal;
 use usher_core::role::{Permission, RoleRef};
 use usher_core::user::User;
@@ -78,10 +78,8 @@ impl TransferService for App {
         self.permit_somewhere(&caller, tenant, Permission::UsersImport).await?;
         let (file, digest) = spool(&mut parts).await?;
         // A repeat is one with the same settings and the same file.
-        let mut sealed = digest;
-        sealed.extend(prost::Message::encode_to_vec(&settings));
         let sealed = ImportUsersRequest {
-            part: Some(import_users_request::Part::Data(sealed)),
+            part: Some(import_users_request::Part::Data(sealed(&settings, digest))),
         };
         let request = Request::from_parts(metadata, extensions, sealed);
         let mut faults = Faults::default();
@@ -92,7 +90,9 @@ impl TransferService for App {
         let staged = self.stage(tenant, file, &settings).await?;
         if mode == ImportMode::Deactivate && !dry_run {
             let limit = i64::from(if share == 0 { SAFE_SHARE } else { share });
-            self.check_share(tenant, staged.rows, limit).await?;
+            if let Err(stopped) = self.check_share(tenant, staged.rows, limit).await {
+                return self.answered_before(&mutation.in_earnest(), tenant, stopped).await;
+            }
         }
         let action = JobAction::Import {
             mode,
@@ -223,6 +223,27 @@ impl App {
         })
     }
 
+    /// An import that is repeated may find fewer people active than the first time: it is answered as the first was (B1).
+    async fn answered_before(
+        &self,
+        mutation: &Mutation,
+        tenant: TenantId,
+        stopped: Status,
+    ) -> Result<Response<ImportUsersResponse>, Status> {
+        let never = Refusal::SafetyStop { share: 100, limit: 0 };
+        let refuse = never.clone();
+        let command =
+            mutation.command::<ImportUsersResponse, _>(tenant, Keys::default(), move |_, _| Err(refuse.clone()));
+        if command.repeatable.is_none() {
+            return Err(stopped);
+        }
+        match self.engine.run(command).await {
+            Ok(answer) => Ok(Response::new(answer)),
+            Err(Failure::Refused(refusal)) if refusal == never => Err(stopped),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
     /// Stops an import that would show out more people than anybody meant (L10).
     async fn check_share(&self, tenant: TenantId, rows: i64, limit: i64) -> Result<(), Status> {
         let now = self.now();
@@ -241,6 +262,23 @@ impl App {
         }
         Ok(())
     }
+}
+
+/// What tells a repeat from another import: the file and the settings, in an order that does not vary.
+fn sealed(settings: &ImportSettings, mut digest: Vec<u8>) -> Vec<u8> {
+    let mapping: BTreeMap<&String, &String> = settings.mapping.iter().collect();
+    for (head, field) in mapping {
+        for text in [head, field] {
+            digest.extend((text.len() as u64).to_be_bytes());
+            digest.extend(text.as_bytes());
+        }
+    }
+    let others = ImportSettings {
+        mapping: HashMap::new(),
+        ..settings.clone()
+    };
+    digest.extend(prost::Message::encode_to_vec(&others));
+    digest
 }
 
 /// Takes the file of a stream to disk; answers its digest too.

@@ -312,17 +312,18 @@ pub(crate) fn deal(
     act: &Act,
     changes: &mut Changeset,
 ) -> ItemResult {
-    let Some(kept) = Kept::read(item) else {
+    let Some(mut kept) = Kept::read(item) else {
         return bulk::failed(item);
     };
     if !kept.faults.is_empty() {
-        let mut faults = kept.faults.into_iter();
+        let mut faults = std::mem::take(&mut kept.faults).into_iter();
         let (column, message) = faults.next().unwrap_or_default();
         return ItemResult {
             reason: "INVALID_FIELDS".into(),
             column,
             message,
             further: faults.collect(),
+            address: kept.email,
             ..ItemResult::new(item, ItemOutcome::Failed)
         };
     }
@@ -338,7 +339,10 @@ pub(crate) fn deal(
             detail: detail.join(", "),
             ..ItemResult::new(item, ItemOutcome::Changed)
         },
-        Err(refusal) => bulk::refused(item, &refusal),
+        Err(refusal) => ItemResult {
+            address: kept.email,
+            ..bulk::refused(item, &refusal)
+        },
     }
 }
 
