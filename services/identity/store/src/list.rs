@@ -287,9 +287,14 @@ fn has_status(status: StatusName, now: DateTime<Utc>) -> Condition {
     let written = Column::Status.eq(status.as_str());
     match status {
         StatusName::Erased => Condition::all().add(written),
-        StatusName::Expired => Condition::any()
-            .add(written)
-            .add(Column::ExpiresAt.lte(now).and(not_erased())),
+        StatusName::Expired => Condition::all()
+            // In the words of an index: those who could have expired.
+            .add(Expr::cust("(status = 'EXPIRED' OR expires_at IS NOT NULL)"))
+            .add(
+                Condition::any()
+                    .add(written)
+                    .add(Column::ExpiresAt.lte(now).and(not_erased())),
+            ),
         StatusName::Pending | StatusName::Invited | StatusName::Active | StatusName::Deactivated => Condition::all()
             .add(written)
             .add(Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(now))),

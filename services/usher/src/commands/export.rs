@@ -33,7 +33,7 @@ pub(crate) struct Export {
     #[arg(long, value_parser = choice!(FileFormat, "FILE_FORMAT_", ["csv", "xlsx"]))]
     format: Option<FileFormat>,
     /// Only these columns, in this order: user_id, email, external_id, first_name, last_name, language, labels, status,
-    /// status_time, groups, roles, expires, deletes, created, activated, last_login.
+    /// status_since, groups, roles, expires, deletes, created, activated, last_login.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
     /// The language of the columns' heads, for example fr; the tenant's if left out. (--language is a filter.)
@@ -84,7 +84,7 @@ fn format(command: &Export) -> Result<FileFormat, Failure> {
 
 /// Writes the file beside its place, as often as it takes, and puts it there when it is complete. What was there before
 /// stays until then.
-async fn to_file(
+pub(crate) async fn to_file(
     client: &Client,
     request: &ExportUsersRequest,
     path: &Path,

@@ -9,7 +9,7 @@ mod config;
 mod deliveries;
 mod events;
 mod explain;
-mod export;
+pub(crate) mod export;
 mod filter;
 mod groups;
 mod healthcheck;

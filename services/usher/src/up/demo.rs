@@ -11,6 +11,7 @@ use usher_proto::identity::v1::{
     WatchEventsRequest, WatchEventsResponse,
 };
 
+use super::administration;
 use super::welcome::Guide;
 use crate::client::Client;
 use crate::commands::{status, transition};
@@ -39,6 +40,7 @@ pub(super) async fn run(guide: &Guide, client: &Client, file: &Path) -> Result<(
 
     output::lines(["", "The invitation worker takes the mails from here:"])?;
     show_statuses(client).await?;
+    administration::run(guide, client).await?;
     next_steps(guide, client).await?;
     output::lines(["", "What happens from now on:"])?;
     show_events(client).await
@@ -131,6 +133,8 @@ async fn next_steps(guide: &Guide, client: &Client) -> Result<(), Failure> {
         lines.push(guide.command(&format!("users deactivate {email}")));
         lines.push(guide.command(&format!("users reactivate {email}")));
     }
+    lines.push("  # whom would it be about? say no, and nothing happens".into());
+    lines.push(guide.command("bulk deactivate --group Francophones"));
     lines.push("  # everybody".into());
     lines.push(guide.command("users list --order-by name"));
     output::lines(lines)

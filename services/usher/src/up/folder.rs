@@ -58,6 +58,11 @@ impl Folder {
         ))
     }
 
+    /// Where the demonstration puts its export.
+    pub(crate) fn export(&self) -> PathBuf {
+        self.0.join("users.xlsx")
+    }
+
     /// Where the database is, as a URL.
     pub(crate) fn database_url(&self) -> String {
         let file = self.0.join("usher.db");

@@ -1,6 +1,7 @@
 //! `usher up`: the identity service, the three workers and the bus in one process, on a folder of its own. For trying,
 //! developing and small installations; the code is that of the processes, only the ports differ.
 
+mod administration;
 mod demo;
 mod folder;
 mod settings;

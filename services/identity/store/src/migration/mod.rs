@@ -12,6 +12,7 @@ mod m20261121_000003_events_and_timers;
 mod m20261121_000004_search;
 mod m20261124_000005_people;
 mod m20261124_000006_jobs;
+mod m20261124_000007_lists;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000004_search::Migration),
             Box::new(m20261124_000005_people::Migration),
             Box::new(m20261124_000006_jobs::Migration),
+            Box::new(m20261124_000007_lists::Migration),
         ]
     }
 }
