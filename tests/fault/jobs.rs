@@ -2,6 +2,7 @@
 //! once, and progress never runs backwards (B7, L10).
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,7 +23,7 @@ use crate::servers::{Servers, servers, tell};
 /// Kills of each kind of work.
 const KILLS: usize = 20;
 /// Rows of the file: so many that no run is over before the kills are.
-const ROWS: usize = 30_000;
+const ROWS: u32 = 30_000;
 /// How long one kind of work may take in all.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -44,17 +45,17 @@ async fn imports_bulk_jobs_and_exports_end_complete_while_the_service_is_killed_
     let settings = api::ImportSettings {
         tenant_id: tenant.clone(),
         mode: ImportMode::Create.into(),
-        options: options("import"),
+        options: Some(options("import")),
         ..api::ImportSettings::default()
     };
     let import = start(&mut system, &mut chance, async |system| upload(system, &settings).await).await?;
     let import = killed(&mut system, &tenant, import, &mut chance).await?;
-    ensure!(import.changed_count == ROWS as i64, "{import:?}");
+    ensure!(import.changed_count == i64::from(ROWS), "{import:?}");
 
     let mut database = PgConnection::connect(&system.database_url).await?;
     let created = events(&mut database, "user.created").await?;
     ensure!(
-        created.len() == ROWS && created.values().all(|count| *count == 1),
+        created.len() == ROWS as usize && created.values().all(|count| *count == 1),
         "each was created once"
     );
 
@@ -63,14 +64,14 @@ async fn imports_bulk_jobs_and_exports_end_complete_while_the_service_is_killed_
         selection: Some(everybody()),
     };
     let preview = system.clients()?.bulk().preview_selection(preview).await?.into_inner();
-    ensure!(preview.user_count == ROWS as i64);
+    ensure!(preview.user_count == i64::from(ROWS));
     let bulk = api::StartBulkRequest {
         tenant_id: tenant.clone(),
         digest: preview.digest,
         action: Some(api::BulkAction {
             action: Some(Action::Deactivate(api::BulkDeactivate {})),
         }),
-        options: options("out"),
+        options: Some(options("out")),
     };
     let job = start(&mut system, &mut chance, async |system| {
         let started = system
@@ -83,10 +84,10 @@ async fn imports_bulk_jobs_and_exports_end_complete_while_the_service_is_killed_
     })
     .await?;
     let job = killed(&mut system, &tenant, job, &mut chance).await?;
-    ensure!(job.changed_count == ROWS as i64, "{job:?}");
+    ensure!(job.changed_count == i64::from(ROWS), "{job:?}");
     let out = events(&mut database, "user.deactivated").await?;
     ensure!(
-        out.len() == ROWS && out.values().all(|count| *count == 1),
+        out.len() == ROWS as usize && out.values().all(|count| *count == 1),
         "each was shown out once"
     );
     let ended = events_of_jobs(&mut database, "job.ended").await?;
@@ -99,11 +100,11 @@ async fn imports_bulk_jobs_and_exports_end_complete_while_the_service_is_killed_
     Ok(())
 }
 
-fn options(request_id: &str) -> Option<api::MutationOptions> {
-    Some(api::MutationOptions {
+fn options(request_id: &str) -> api::MutationOptions {
+    api::MutationOptions {
         request_id: request_id.into(),
         ..api::MutationOptions::default()
-    })
+    }
 }
 
 fn everybody() -> api::Selection {
@@ -133,7 +134,8 @@ async fn start(
 async fn upload(system: &System, settings: &api::ImportSettings) -> Result<api::Job, Status> {
     let mut file = String::from("email,first_name,last_name,labels\n");
     for row in 0..ROWS {
-        file.push_str(&format!("person{row}@example.org,Ana,Núñez {row},Year {}\n", row % 13));
+        // Writing to a String cannot fail.
+        let _ = writeln!(file, "person{row}@example.org,Ana,Núñez {row},Year {}", row % 13);
     }
     let pieces = file.as_bytes().chunks(64 << 10).map(|piece| Part::Data(piece.to_vec()));
     let parts: Vec<_> = std::iter::once(Part::Settings(settings.clone()))
@@ -210,11 +212,11 @@ async fn exported(system: &mut System, tenant: &str, chance: &mut StdRng) -> Res
         addresses.sort_unstable();
         addresses.dedup();
         ensure!(
-            addresses.len() == ROWS,
+            addresses.len() == ROWS as usize,
             "{} of {ROWS} people are in the export",
             addresses.len()
         );
-        ensure!(file.lines().count() == ROWS + 1, "nobody is in it twice");
+        ensure!(file.lines().count() == ROWS as usize + 1, "nobody is in it twice");
     }
     ensure!(cut > 0, "no export was cut");
     Ok(cut)

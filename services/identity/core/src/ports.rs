@@ -39,6 +39,7 @@ pub enum StoreError {
 
 /// What a transaction is to load and lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each asks for one more kind of rows")]
 pub struct Keys {
     /// Tenants (read, not locked, unless `lock_tenants`).
     pub tenants: BTreeSet<TenantId>,

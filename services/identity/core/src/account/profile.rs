@@ -141,8 +141,8 @@ impl Account {
         self.edit_labels(labels, &[], act, changes)
     }
 
-    fn set_labels(&mut self, all: Vec<String>, act: &Act, changes: &mut Changeset) -> Result<Effect, Refusal> {
-        let all = crate::text::labels(&all).map_err(|faults| {
+    fn set_labels(&mut self, all: &[String], act: &Act, changes: &mut Changeset) -> Result<Effect, Refusal> {
+        let all = crate::text::labels(all).map_err(|faults| {
             Refusal::field(
                 "labels",
                 faults
@@ -171,8 +171,8 @@ impl Account {
         changes: &mut Changeset,
     ) -> Result<Effect, Refusal> {
         let kept = self.user.profile.labels.iter().filter(|label| !remove.contains(label));
-        let labels = kept.chain(add).cloned().collect();
-        self.set_labels(labels, act, changes)
+        let labels: Vec<String> = kept.chain(add).cloned().collect();
+        self.set_labels(&labels, act, changes)
     }
 
     /// The address gets mail again (L13): kept in the history, so that it is known who lifted it and why.

@@ -11,6 +11,7 @@ mod group_service;
 mod invitation_service;
 mod job_items;
 mod link;
+mod profiles;
 pub(crate) mod role_service;
 mod seat_service;
 mod selecting;

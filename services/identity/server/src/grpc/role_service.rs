@@ -213,7 +213,7 @@ impl RoleService for App {
         match (&user, &scope) {
             (Some(user), _) => {
                 self.permit_on_user(&caller, tenant, Permission::RolesRead, *user, &Intent::default())
-                    .await?
+                    .await?;
             }
             (None, Some(scope)) => drop(
                 self.permit_on(
@@ -345,16 +345,16 @@ fn edit(
     act: &Act,
     changes: &mut Changeset,
 ) -> Result<i32, Refusal> {
-    let mut changed = 0;
+    let mut count = 0;
     for (role, scope) in roles {
         let effect = if assign {
             account.assign(*role, scope.clone(), act, changes)?
         } else {
             account.revoke(*role, scope.clone(), act, changes)
         };
-        changed += i32::from(effect == Effect::Changed);
+        count += i32::from(effect == Effect::Changed);
     }
-    Ok(changed)
+    Ok(count)
 }
 
 /// What is needed to give these roles: that they and their groups are there, and stay.

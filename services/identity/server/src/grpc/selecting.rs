@@ -31,7 +31,7 @@ pub(crate) enum Chosen {
     /// These.
     Ids(Vec<UserId>),
     /// Whom this matches.
-    Matching(UserQuery),
+    Matching(Box<UserQuery>),
 }
 
 /// Writes a selection down, chunk by chunk.
@@ -127,9 +127,12 @@ impl App {
                 let ids = faults.some_ids("selection.user_ids", &ids.user_ids, MAX_IDS);
                 Chosen::Ids(ids.into_iter().collect())
             }
-            Some(selection::By::Filter(filter)) => {
-                Chosen::Matching(faults.user_filter("selection.filter", Some(filter), tenant, self.now()))
-            }
+            Some(selection::By::Filter(filter)) => Chosen::Matching(Box::new(faults.user_filter(
+                "selection.filter",
+                Some(filter),
+                tenant,
+                self.now(),
+            ))),
             None => {
                 faults.add(
                     "selection",
@@ -151,7 +154,7 @@ impl App {
     ) -> Result<(), Status> {
         let mut query = match &chosen {
             Chosen::Ids(_) => UserQuery::all(writer.tenant, self.now()),
-            Chosen::Matching(query) => query.clone(),
+            Chosen::Matching(query) => (**query).clone(),
         };
         self.with_groups_below(&mut query).await?;
         if judge.is_user() {

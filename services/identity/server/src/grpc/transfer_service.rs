@@ -138,7 +138,7 @@ impl TransferService for App {
         };
         let reach = self.permit_reach(&caller, tenant, Permission::UsersExport).await?;
         let mut query = match &chosen {
-            Chosen::Matching(query) => query.clone(),
+            Chosen::Matching(query) => (**query).clone(),
             Chosen::Ids(_) => UserQuery::all(tenant, self.now()),
         };
         self.with_groups_below(&mut query).await?;

@@ -4,16 +4,14 @@ use std::collections::HashSet;
 
 use tonic::{Request, Response, Status};
 use usher_authorization::Intent;
-use usher_core::account::{Account, Effect, NewUser, NextAction, NextStep, ProfileUpdate};
+use usher_core::account::{Account, Effect, NewUser, NextAction, NextStep};
 use usher_core::change::{Act, Changeset};
-use usher_core::clock::Timestamp;
 use usher_core::group::GroupTree;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::{After, Keys, UserOrder, UserQuery};
 use usher_core::refusal::Refusal;
 use usher_core::role::Permission;
-use usher_core::text;
-use usher_core::user::{Credential, Profile, User};
+use usher_core::user::{Credential, User};
 use usher_proto::identity::v1::user_service_server::UserService;
 use usher_proto::identity::v1::{
     BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, DeactivateUserRequest,
@@ -23,6 +21,7 @@ use usher_proto::identity::v1::{
     UpdateUserRequest, UpdateUserResponse, User as ProtoUser, lookup_user_request,
 };
 
+use super::profiles::{check_free, check_moved, profile, update};
 use crate::app::App;
 use crate::authorize::Caller;
 use crate::call::{Mutation, account_keys, finish};
@@ -30,7 +29,6 @@ use crate::convert;
 use crate::grpc::role_service::{check_placement, placement_keys};
 use crate::grpc::selecting::narrow;
 use crate::operations::engine::Failure;
-use crate::operations::world::World;
 use crate::page::{Question, instant_key};
 use crate::parse::{Faults, check_ahead};
 use crate::status::refused;
@@ -500,77 +498,6 @@ fn ids(tenant: &str, user: &str) -> Result<(TenantId, UserId), Status> {
 
 fn not_found(user: &UserId) -> Status {
     refused(&Refusal::UserNotFound(user.to_string()))
-}
-
-fn profile(given: &ProtoUser, faults: &mut Faults) -> Profile {
-    Profile {
-        email: faults.email("user.email", &given.email),
-        external_id: faults.external_id("user.external_id", &given.external_id),
-        first_name: faults.take("user.first_name", text::name(&given.first_name, text::MAX_NAME)),
-        last_name: faults.take("user.last_name", text::name(&given.last_name, text::MAX_NAME)),
-        language: faults.take("user.language", text::language(&given.language)),
-        labels: faults.labels("user.labels", &given.labels),
-    }
-}
-
-fn update(given: &ProtoUser, paths: &[String], now: Timestamp, faults: &mut Faults) -> ProfileUpdate {
-    let mut update = ProfileUpdate::default();
-    for path in paths {
-        match path.as_str() {
-            "email" => update.email = Some(faults.email("user.email", &given.email)),
-            "external_id" => update.external_id = Some(faults.external_id("user.external_id", &given.external_id)),
-            "first_name" => {
-                update.first_name = Some(faults.take("user.first_name", text::name(&given.first_name, text::MAX_NAME)));
-            }
-            "last_name" => {
-                update.last_name = Some(faults.take("user.last_name", text::name(&given.last_name, text::MAX_NAME)));
-            }
-            "language" => update.language = Some(faults.take("user.language", text::language(&given.language))),
-            "labels" => update.labels = Some(faults.labels("user.labels", &given.labels)),
-            "delete_time" => {
-                update.deletes_at = Some(faults.expiration("user.delete_time", given.delete_time, now));
-            }
-            _ => {}
-        }
-    }
-    update
-}
-
-/// Refuses an address or an external id that another account has.
-fn check_free(world: &mut World, tenant: TenantId, profile: &Profile) -> Result<(), Refusal> {
-    let now = world.now;
-    if let Some(other) = world.account_by_email(tenant, profile.email.key()) {
-        let address = profile.email.as_str().to_owned();
-        let active = other.user.effective_status(now) == usher_core::status::Status::ACTIVE;
-        return Err(if active {
-            Refusal::UserAlreadyActive(address)
-        } else {
-            Refusal::EmailTaken(address)
-        });
-    }
-    match &profile.external_id {
-        Some(id) if world.loaded.external_ids.contains_key(&(tenant, id.clone())) => {
-            Err(Refusal::ExternalIdTaken(id.clone()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_moved(world: &mut World, tenant: TenantId, user: UserId, update: &ProfileUpdate) -> Result<(), Refusal> {
-    if let Some(email) = &update.email
-        && world
-            .account_by_email(tenant, email.key())
-            .is_some_and(|other| other.user.id != user)
-    {
-        return Err(Refusal::EmailTaken(email.as_str().to_owned()));
-    }
-    if let Some(Some(external_id)) = &update.external_id {
-        let owner = world.loaded.external_ids.get(&(tenant, external_id.clone()));
-        if owner.is_some_and(|owner| *owner != user) {
-            return Err(Refusal::ExternalIdTaken(external_id.clone()));
-        }
-    }
-    Ok(())
 }
 
 fn sort_key(user: &User, order: UserOrder) -> String {

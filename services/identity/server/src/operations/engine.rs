@@ -273,7 +273,9 @@ where
             .and_then(|decided| Ok(decided?));
         if answer.is_err() {
             // Whatever it took before it was refused, others may have.
-            seats.iter().for_each(|(seats, used)| seats.set(*used));
+            for (seats, used) in &seats {
+                seats.set(*used);
+            }
         }
         let answer = answer?;
         if let Some(repeatable) = &self.command.repeatable {

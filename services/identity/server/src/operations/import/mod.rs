@@ -1,26 +1,25 @@
 //! What an import does with one row of a file (L10), and how a row is kept until then.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod judging;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use usher_authorization::{Intent, Resource};
 use usher_core::account::{Account, Effect, NewUser, Placement, ProfileUpdate};
 use usher_core::change::{Act, Changeset};
-use usher_core::clock::{Timestamp, too_late};
+use usher_core::clock::Timestamp;
 use usher_core::email::EmailAddress;
-use usher_core::group::Group;
 use usher_core::ids::{GroupId, TenantId, UserId};
 use usher_core::invitation::Message;
 use usher_core::job::{ImportMode, ItemInput, ItemOutcome, ItemResult};
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
-use usher_core::role::{CustomRole, Permission, RoleRef};
+use usher_core::role::{Permission, RoleRef};
 use usher_core::status::Status;
-use usher_core::text;
 use usher_core::user::Profile;
-use usher_transfer::Field;
-use usher_transfer::read::{CellFault, Change, ImportRow, Row, Table};
 
+pub(crate) use self::judging::{Names, judge};
 use super::bulk;
 use super::world::World;
 use crate::authorize::{Asking, resource_of};
@@ -29,6 +28,7 @@ use crate::grpc::role_service::{check_exists, placement_keys};
 /// A row as it is kept until its turn comes: judged, with groups and roles found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::option_option, reason = "a date is left alone, cleared, or set")]
 pub(crate) struct Kept {
     #[serde(skip_serializing_if = "String::is_empty")]
     email: String,
@@ -65,195 +65,12 @@ mod twice {
 
     type Twice = Option<Option<Timestamp>>;
 
-    #[expect(clippy::ref_option, reason = "the signature that serde asks for")]
     pub(super) fn serialize<S: Serializer>(value: &Twice, serializer: S) -> Result<S::Ok, S::Error> {
         value.unwrap_or_default().serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Twice, D::Error> {
         Option::<Timestamp>::deserialize(deserializer).map(Some)
-    }
-}
-
-/// What the names in a file stand for.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    groups: BTreeMap<String, Option<GroupId>>,
-    roles: BTreeMap<String, String>,
-}
-
-impl Names {
-    /// Groups by id, external id, path and name; a name that several have stands for none of them.
-    pub(crate) fn new(groups: &[Group], roles: &[CustomRole]) -> Self {
-        let by_id: BTreeMap<GroupId, &Group> = groups.iter().map(|group| (group.id, group)).collect();
-        let mut names = Self::default();
-        for group in groups {
-            let mut path = vec![group.name.as_str()];
-            let mut above = group.parent;
-            while let Some(parent) = above.and_then(|id| by_id.get(&id))
-                && path.len() <= usher_core::group::MAX_DEPTH
-            {
-                path.push(&parent.name);
-                above = parent.parent;
-            }
-            path.reverse();
-            names.group(group.id.to_string(), group.id);
-            names.group(text::fold(&path.join("/")), group.id);
-            if path.len() > 1 {
-                names.group(text::fold(&group.name), group.id);
-            }
-            if let Some(external_id) = &group.external_id {
-                names.group(text::fold(external_id), group.id);
-            }
-        }
-        for role in roles {
-            names.roles.insert(text::fold(&role.name), role.id.to_string());
-        }
-        names
-    }
-
-    fn group(&mut self, name: String, id: GroupId) {
-        self.groups
-            .entry(name)
-            .and_modify(|known| {
-                if *known != Some(id) {
-                    *known = None;
-                }
-            })
-            .or_insert(Some(id));
-    }
-
-    fn find_group(&self, name: &str) -> Result<GroupId, String> {
-        match self.groups.get(&text::fold(name)) {
-            Some(Some(id)) => Ok(*id),
-            Some(None) => Err(format!(
-                "several groups are called {name:?}; write the path, for example School/Year 7"
-            )),
-            None => Err(format!("there is no group {name:?}; create it first")),
-        }
-    }
-
-    fn find_role(&self, name: &str) -> Result<String, String> {
-        let own = self.roles.get(&text::fold(name)).cloned();
-        own.or_else(|| RoleRef::from_name(&text::fold(name)).map(|role| role.to_string()))
-            .ok_or_else(|| format!("there is no role {name:?}"))
-    }
-}
-
-/// Judges a row; its faults are named by the heads of the file.
-pub(crate) fn judge(row: Row, table: &Table, names: &Names, now: Timestamp) -> ItemInput {
-    let kept = match row.cells {
-        Ok(cells) => Judging {
-            table,
-            faults: Vec::new(),
-        }
-        .row(cells, names, now),
-        Err(faults) => Kept {
-            email: row.address,
-            faults: faults.into_iter().map(|fault| (fault.column, fault.reason)).collect(),
-            ..Kept::default()
-        },
-    };
-    ItemInput {
-        position: i64::try_from(row.line).unwrap_or(i64::MAX),
-        user: None,
-        undo: None,
-        row: serde_json::to_value(kept).ok(),
-    }
-}
-
-struct Judging<'a> {
-    table: &'a Table,
-    faults: Vec<CellFault>,
-}
-
-impl Judging<'_> {
-    fn row(mut self, row: ImportRow, names: &Names, now: Timestamp) -> Kept {
-        if let Err(fault) = EmailAddress::parse(&row.email) {
-            self.fault(Field::Email, fault.to_string());
-        }
-        let mut kept = Kept {
-            external_id: self.text(Field::ExternalId, row.external_id, |t| {
-                text::line(t, text::MAX_EXTERNAL_ID)
-            }),
-            first_name: self.text(Field::FirstName, row.first_name, |t| text::name(t, text::MAX_NAME)),
-            last_name: self.text(Field::LastName, row.last_name, |t| text::name(t, text::MAX_NAME)),
-            language: self.text(Field::Language, row.language, text::language),
-            expires: self.instant(Field::Expires, row.expires, now),
-            deletes: self.instant(Field::Deletes, row.deletes, now),
-            active: row.active,
-            email: row.email,
-            ..Kept::default()
-        };
-        if let Some(labels) = row.labels {
-            match text::labels(&labels) {
-                Ok(labels) => kept.labels = Some(labels),
-                Err(faults) => {
-                    for (_, fault) in faults {
-                        self.fault(Field::Labels, fault.to_string());
-                    }
-                }
-            }
-        }
-        for name in row.groups.unwrap_or_default() {
-            match names.find_group(&name) {
-                Ok(group) => drop(kept.groups.insert(group)),
-                Err(fault) => self.fault(Field::Groups, fault),
-            }
-        }
-        for name in row.roles.unwrap_or_default() {
-            match names.find_role(&name) {
-                Ok(role) => drop(kept.roles.insert(role)),
-                Err(fault) => self.fault(Field::Roles, fault),
-            }
-        }
-        kept.faults = self
-            .faults
-            .into_iter()
-            .map(|fault| (fault.column, fault.reason))
-            .collect();
-        kept
-    }
-
-    fn fault(&mut self, field: Field, reason: String) {
-        let head = self.table.head(field).unwrap_or_else(|| field.as_str().to_owned());
-        self.faults.push(CellFault::new(head, reason));
-    }
-
-    fn text<E: ToString>(
-        &mut self,
-        field: Field,
-        value: Option<String>,
-        parse: impl Fn(&str) -> Result<String, E>,
-    ) -> Option<String> {
-        match parse(&value?) {
-            Ok(text) => Some(text),
-            Err(fault) => {
-                self.fault(field, fault.to_string());
-                None
-            }
-        }
-    }
-
-    #[expect(clippy::option_option, reason = "left alone, cleared, or set")]
-    fn instant(
-        &mut self,
-        field: Field,
-        change: Option<Change<Timestamp>>,
-        now: Timestamp,
-    ) -> Option<Option<Timestamp>> {
-        match change? {
-            Change::Clear => Some(None),
-            Change::Set(at) if at <= now => {
-                self.fault(field, "is not in the future".into());
-                None
-            }
-            Change::Set(at) if at >= too_late() => {
-                self.fault(field, "is beyond the year 9999".into());
-                None
-            }
-            Change::Set(at) => Some(Some(at)),
-        }
     }
 }
 
@@ -373,7 +190,7 @@ impl Rowing<'_> {
         let by_id = by_id.and_then(|id| world.loaded.external_ids.get(&(tenant, id.clone())).copied());
         let by_email = world.loaded.emails.get(&(tenant, email.key().to_owned())).copied();
         let seats = world.seats(tenant);
-        let used = seats.used();
+        let taken = seats.used();
         let mut own = Changeset::default();
         let found = by_id.or(by_email);
         let done = match found {
@@ -391,10 +208,10 @@ impl Rowing<'_> {
                 }
                 (Some(user), done?)
             }
-            None => self.new(email, &placement, world, asking, &mut own)?,
+            None => self.create(email, &placement, world, asking, &mut own)?,
         };
         if self.how.dry_run {
-            seats.set(used);
+            seats.set(taken);
         } else {
             changes.extend(own);
         }
@@ -424,7 +241,7 @@ impl Rowing<'_> {
         }
     }
 
-    fn new(
+    fn create(
         &self,
         email: EmailAddress,
         placement: &Placement,
@@ -587,44 +404,10 @@ impl Rowing<'_> {
 
 #[cfg(test)]
 mod tests {
-    use usher_core::clock::Timestamp;
-    use uuid::Uuid;
-
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
         chrono::DateTime::from_timestamp(seconds, 0).unwrap()
-    }
-
-    fn group(number: u128, name: &str, parent: Option<u128>) -> Group {
-        Group {
-            tenant: TenantId(Uuid::nil()),
-            id: GroupId(Uuid::from_u128(number)),
-            version: 1,
-            name: name.into(),
-            external_id: (number == 3).then(|| "G-3".into()),
-            parent: parent.map(|id| GroupId(Uuid::from_u128(id))),
-            created_at: at(0),
-            updated_at: at(0),
-        }
-    }
-
-    #[test]
-    fn groups_are_found_by_path_name_external_id_and_id_and_never_guessed() {
-        let groups = [
-            group(1, "School", None),
-            group(2, "Year 7", Some(1)),
-            group(3, "Choir", Some(1)),
-            group(4, "Choir", None),
-        ];
-        let names = Names::new(&groups, &[]);
-        let found = |name: &str| names.find_group(name).map(|id| id.0.as_u128());
-        assert_eq!(found("school/YEAR 7"), Ok(2));
-        assert_eq!(found("Year 7"), Ok(2));
-        assert_eq!(found("g-3"), Ok(3));
-        assert_eq!(found(&Uuid::from_u128(3).to_string()), Ok(3));
-        assert!(found("Choir").unwrap_err().contains("several"));
-        assert!(found("Year 8").unwrap_err().contains("no group"));
     }
 
     #[test]
