@@ -12,10 +12,15 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use usher_proto::identity::v1::access_service_client::AccessServiceClient;
+use usher_proto::identity::v1::bulk_service_client::BulkServiceClient;
 use usher_proto::identity::v1::delivery_service_client::DeliveryServiceClient;
 use usher_proto::identity::v1::event_service_client::EventServiceClient;
+use usher_proto::identity::v1::group_service_client::GroupServiceClient;
 use usher_proto::identity::v1::invitation_service_client::InvitationServiceClient;
+use usher_proto::identity::v1::role_service_client::RoleServiceClient;
+use usher_proto::identity::v1::seat_service_client::SeatServiceClient;
 use usher_proto::identity::v1::tenant_service_client::TenantServiceClient;
+use usher_proto::identity::v1::transfer_service_client::TransferServiceClient;
 use usher_proto::identity::v1::user_service_client::UserServiceClient;
 use usher_proto::identity::v1::work_service_client::WorkServiceClient;
 use usher_proto::identity::v1::{CreateTenantRequest, Tenant};
@@ -96,6 +101,31 @@ impl Clients {
     /// EventService.
     pub fn events(&self) -> EventServiceClient<Caller> {
         EventServiceClient::new(self.caller.clone())
+    }
+
+    /// GroupService.
+    pub fn groups(&self) -> GroupServiceClient<Caller> {
+        GroupServiceClient::new(self.caller.clone()).max_decoding_message_size(32 << 20)
+    }
+
+    /// RoleService.
+    pub fn roles(&self) -> RoleServiceClient<Caller> {
+        RoleServiceClient::new(self.caller.clone()).max_decoding_message_size(32 << 20)
+    }
+
+    /// SeatService.
+    pub fn seats(&self) -> SeatServiceClient<Caller> {
+        SeatServiceClient::new(self.caller.clone()).max_decoding_message_size(32 << 20)
+    }
+
+    /// BulkService.
+    pub fn bulk(&self) -> BulkServiceClient<Caller> {
+        BulkServiceClient::new(self.caller.clone()).max_decoding_message_size(32 << 20)
+    }
+
+    /// TransferService.
+    pub fn transfers(&self) -> TransferServiceClient<Caller> {
+        TransferServiceClient::new(self.caller.clone()).max_decoding_message_size(32 << 20)
     }
 }
 
