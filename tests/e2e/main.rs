@@ -14,6 +14,7 @@ mod mails;
 mod mutations;
 mod plain_text;
 mod school_year;
+mod seats;
 mod stage;
 mod statuses;
 mod surface;
