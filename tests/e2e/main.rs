@@ -8,6 +8,7 @@ mod creating;
 mod embedded;
 mod events;
 mod explain;
+mod groups;
 mod invitations;
 mod listing;
 mod mails;
