@@ -13,6 +13,7 @@ mod invitations;
 mod listing;
 mod mails;
 mod mutations;
+mod permissions;
 mod plain_text;
 mod school_year;
 mod seats;
