@@ -8,7 +8,7 @@ use usher_tests::environment::eventually;
 use usher_tests::environment::smtp_sink::Behaviour;
 use usher_tests::system::Worker;
 
-use crate::stage::{DAY, HOUR, MINUTE, PASSWORD, PATIENCE, alone, assert_refused, refused, together};
+use crate::stage::{DAY, HOUR, MINUTE, PASSWORD, PATIENCE, alone, assert_refused, platform, refused, together};
 
 /// S1
 #[test]
@@ -318,6 +318,9 @@ fn nobody_changes_the_status_of_the_account_that_they_act_as() -> Result<()> {
     together(async |stage| {
         let admin = stage.active("admin").await?;
         let other = stage.active("other").await?;
+        for user in [&admin, &other] {
+            stage.give(&user.user_id, "administrator", platform()).await?;
+        }
         let own = stage.system.clients_as(&admin.user_id)?;
         let (tenant_id, user_id) = (stage.tenant.clone(), admin.user_id.clone());
         let deactivation = api::DeactivateUserRequest {
@@ -356,6 +359,7 @@ fn nobody_changes_the_status_of_the_account_that_they_act_as() -> Result<()> {
             ..deactivation.clone()
         };
         own.users().deactivate_user(others).await?;
+        stage.reactivate(&other.user_id).await?;
         let by_other = stage.system.clients_as(&other.user_id)?;
         by_other.users().deactivate_user(deactivation).await?;
         assert_eq!(stage.user(&user_id).await?.status(), UserStatus::Deactivated);
