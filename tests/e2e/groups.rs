@@ -1,4 +1,5 @@
-//! Groups, their people, and the roles held in them (U2, U3); what all that tells and takes beside (B1 to B3).
+//! Groups, their people, and the roles held in them; how people are found by those. That each of these mutations can be
+//! planned and repeated is shown with all others, in `mutations`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

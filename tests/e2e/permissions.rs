@@ -774,9 +774,9 @@ fn whoever_instructs_a_session_and_is_a_coach_or_an_administrator_invites_learne
         let spring = || in_session("spring 2027");
         let coach = ("coach", in_group(&school.north));
         let both = [("instructor", spring()), coach.clone()];
-        let head = [("instructor", spring()), ("administrator", in_group(&school.south))];
+        let leads = [("instructor", spring()), ("administrator", in_group(&school.south))];
         let (ivy, as_ivy) = somebody(&stage, "ivy", &both).await?;
-        let (_, as_head) = somebody(&stage, "head", &head).await?;
+        let (_, as_head) = somebody(&stage, "head", &leads).await?;
         let (_, only_instructor) = somebody(&stage, "ian", &both[..1]).await?;
         let (_, only_coach) = somebody(&stage, "col", &both[1..]).await?;
         let from = |calls: &Calls<'_>, name: &str, session: &str| {

@@ -20,7 +20,7 @@ use crate::stage::{DAY, HOUR, MINUTE, PASSWORD, PATIENCE, apart, assert_refused,
 
 /// How often the crowd comes, on each database.
 const ROUNDS: usize = 10;
-const PEOPLE: usize = 200;
+const PEOPLE: i64 = 200;
 const SEATS: i64 = 50;
 
 /// A deployment without workers, and a tenant in it.
@@ -33,7 +33,7 @@ struct House {
 }
 
 /// Runs a test on SQLite, then on PostgreSQL with two services.
-fn on_both(test: impl AsyncFn(&mut House) -> Result<()>) -> Result<()> {
+fn on_both(test: &impl AsyncFn(&mut House) -> Result<()>) -> Result<()> {
     apart(async {
         for sqlite in [true, false] {
             let options = Options {
@@ -137,13 +137,13 @@ impl House {
             ..api::ListDeliveriesRequest::default()
         };
         let mails = self.clients.deliveries().list_deliveries(list).await?.into_inner();
-        let begin = api::BeginDeliveryRequest {
+        let request = api::BeginDeliveryRequest {
             tenant_id: self.tenant.clone(),
             user_id: user.into(),
             delivery_id: mails.deliveries.first().context("a mail")?.delivery_id.clone(),
             worker_id: "test".into(),
         };
-        let begun = self.clients.work().begin_delivery(begin).await?.into_inner();
+        let begun = self.clients.work().begin_delivery(request).await?.into_inner();
         let Some(api::begin_delivery_response::Outcome::Mail(claimed)) = begun.outcome else {
             bail!("no mail for {user}: {begun:?}");
         };
@@ -343,6 +343,10 @@ fn seated(outcomes: Vec<Result<api::User, Status>>) -> BTreeSet<String> {
     seated
 }
 
+fn count(seated: &BTreeSet<String>) -> i64 {
+    i64::try_from(seated.len()).unwrap_or(i64::MAX)
+}
+
 async fn all<T>(calls: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
     join_all(calls).await
 }
@@ -351,7 +355,7 @@ async fn all<T>(calls: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec
 #[test]
 fn of_two_hundred_people_who_accept_at_once_fifty_get_the_fifty_seats() -> Result<()> {
     let names: Vec<_> = (0..PEOPLE).map(|number| format!("p{number}")).collect();
-    on_both(async |house| {
+    on_both(&async |house: &mut House| {
         let began = Instant::now();
         for round in 1..=ROUNDS {
             house.seats(SEATS, SeatPolicy::Refuse).await?;
@@ -365,7 +369,7 @@ fn of_two_hundred_people_who_accept_at_once_fifty_get_the_fifty_seats() -> Resul
             let calls = people.iter().enumerate();
             let calls = calls.map(|(number, (_, link))| house.accept_at(house.turn(number), link));
             let seated = seated(all(calls).await);
-            assert_eq!(seated.len() as i64, SEATS, "round {round}");
+            assert_eq!(count(&seated), SEATS, "round {round}");
             assert_eq!(house.usage().await?, (SEATS, SEATS, 0, 0), "round {round}");
             assert_eq!(house.active_ids().await?, seated, "round {round}");
 
@@ -379,7 +383,7 @@ fn of_two_hundred_people_who_accept_at_once_fifty_get_the_fifty_seats() -> Resul
             let takers: BTreeSet<_> = ledger.iter().map(|it| it.user_id.clone()).collect();
             assert_eq!((ledger.len(), takers), (seated.len(), seated.clone()), "round {round}");
             let forecast = house.forecast().await?;
-            let left = PEOPLE as i64 - SEATS;
+            let left = PEOPLE - SEATS;
             assert_eq!((forecast.open_invitation_count, forecast.shortfall_count), (left, left));
 
             // The link of whoever was refused works as soon as a seat is free.
@@ -410,7 +414,7 @@ fn of_two_hundred_people_who_accept_at_once_fifty_get_the_fifty_seats() -> Resul
             let calls = crowd.iter().enumerate();
             let calls = calls.map(|(number, user)| house.reactivate_at(house.turn(number), user));
             let seated = seated(all(calls).await);
-            assert_eq!(seated.len() as i64, few, "round {round}");
+            assert_eq!(count(&seated), few, "round {round}");
             assert_eq!(house.usage().await?, (few, few, 0, 0), "round {round}");
             let out = all(seated.iter().map(|user| house.deactivate(user))).await;
             out.into_iter().collect::<Result<(), Status>>()?;
@@ -423,7 +427,7 @@ fn of_two_hundred_people_who_accept_at_once_fifty_get_the_fifty_seats() -> Resul
 /// U8: whatever would make somebody active.
 #[test]
 fn at_the_limit_nobody_is_let_in_and_inviting_goes_on() -> Result<()> {
-    on_both(async |house| {
+    on_both(&async |house: &mut House| {
         house.seats(2, SeatPolicy::Refuse).await?;
         let [ana, bo] = [house.active("ana").await?, house.active("bo").await?];
         house.deactivate(&bo).await?;
@@ -493,7 +497,7 @@ fn at_the_limit_nobody_is_let_in_and_inviting_goes_on() -> Result<()> {
 /// U8, S5: nobody has to write an expiry down for its seat to be free.
 #[test]
 fn a_seat_is_free_at_the_instant_of_the_expiration_while_every_worker_is_stopped() -> Result<()> {
-    on_both(async |house| {
+    on_both(&async |house: &mut House| {
         house.seats(1, SeatPolicy::Refuse).await?;
         let ana = house.active("ana").await?;
         let at = house.after(HOUR);
@@ -517,12 +521,12 @@ fn a_seat_is_free_at_the_instant_of_the_expiration_while_every_worker_is_stopped
             .into_iter()
             .map(|it| (it.change, it.event_type, it.actor_id))
             .collect();
-        let line = |change: i32, event: &str, actor: &str| (change, event.to_owned(), actor.to_owned());
+        let entry = |change: i32, event: &str, actor: &str| (change, event.to_owned(), actor.to_owned());
         assert_eq!(
             lines,
             [
-                line(1, "user.activated", "anonymous"),
-                line(-1, "user.expired", "usher")
+                entry(1, "user.activated", "anonymous"),
+                entry(-1, "user.expired", "usher")
             ]
         );
         Ok(())
@@ -533,7 +537,7 @@ fn a_seat_is_free_at_the_instant_of_the_expiration_while_every_worker_is_stopped
 #[test]
 fn whoever_registers_while_every_seat_is_taken_waits_and_gets_in_when_their_turn_comes() -> Result<()> {
     let names: Vec<_> = ["ana", "bo", "cy", "dee", "eve", "finn"].map(str::to_owned).into();
-    on_both(async |house| {
+    on_both(&async |house: &mut House| {
         house.seats(2, SeatPolicy::Wait).await?;
         let people = house.invite(&names).await?;
         let mut ids = Vec::new();
@@ -617,7 +621,7 @@ fn whoever_registers_while_every_seat_is_taken_waits_and_gets_in_when_their_turn
 /// U8: the order is that of the registrations, also where nobody has looked for those who wait yet.
 #[test]
 fn nobody_gets_in_before_those_who_wait() -> Result<()> {
-    on_both(async |house| {
+    on_both(&async |house: &mut House| {
         house.seats(1, SeatPolicy::Wait).await?;
         let ana = house.active("ana").await?;
         house.expire(&ana, Some(house.after(HOUR))).await?;
@@ -635,7 +639,7 @@ fn nobody_gets_in_before_those_who_wait() -> Result<()> {
 /// B13
 #[test]
 fn the_forecast_tells_what_is_open_what_is_left_and_what_will_lack() -> Result<()> {
-    on_both(async |house| {
+    on_both(&async |house: &mut House| {
         house.seats(5, SeatPolicy::Refuse).await?;
         let forecast = house.forecast().await?;
         assert_eq!(forecast.summary, "0 invitations open, 5 seats left.");
