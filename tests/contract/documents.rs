@@ -13,7 +13,7 @@ const BEGIN: &str = "<!-- rows: made from the tests by contract/documents.rs -->
 const END: &str = "<!-- end of rows -->";
 
 /// Each promise that holds so far: its id, and what it says.
-const ROWS: [(&str, &str); 37] = [
+const ROWS: [(&str, &str); 46] = [
     ("S1", "PENDING: an account to which no invitation was sent"),
     ("S2", "INVITED once a mail server really took the mail, not earlier"),
     ("S3", "ACTIVE once registration is completed, or from the start"),
@@ -32,7 +32,14 @@ const ROWS: [(&str, &str); 37] = [
         "An address with an active account is refused, the others go through",
     ),
     ("L4", "Many addresses in one text, an answer for each"),
+    ("L5", "What is chosen at the invitation is on the account"),
+    (
+        "L6",
+        "An administrator of groups invites into those only, and sets no deletion date",
+    ),
+    ("L7", "Instructors invite learners into one group from their session"),
     ("L8", "Invitations are listed, cancelled and resent; old links are dead"),
+    ("L9", "Roles chosen at creation hold in every group chosen with them"),
     (
         "L10",
         "CSV import with a report by row, column and reason (the import part)",
@@ -42,6 +49,16 @@ const ROWS: [(&str, &str); 37] = [
     ("L13", "Addresses that bounced get no mail, until somebody lifts it"),
     ("L14", "Reminders up a ladder, until there is nothing to remind of"),
     ("L16", "Every mail with every try, kept and shown"),
+    (
+        "U1",
+        "Roles: administrator, author, coach, instructor, learner, and one's own",
+    ),
+    ("U2", "A role is held on the platform, in a group or in a session"),
+    ("U3", "Lists by status, role, group, label, language, activity and text"),
+    (
+        "U8",
+        "Never one seat too many; who finds none is refused, or waits their turn",
+    ),
     ("K1", "State in one place, through sea-orm"),
     ("K2", "Lifecycle events on RabbitMQ"),
     ("K3", "Workers of their own for invitations, reminders and expirations"),
@@ -63,6 +80,7 @@ const ROWS: [(&str, &str); 37] = [
     ("B6", "Why this status, and what happens next"),
     ("B11", "A lapsed link offers a fresh one"),
     ("B12", "Mail that may have gone out is never sent again by itself"),
+    ("B13", "A ledger of seats, and what is to come"),
 ];
 /// A test, by its file and its name; without a name, a whole file.
 type Proof = (String, String);

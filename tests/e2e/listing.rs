@@ -58,7 +58,7 @@ async fn list(stage: &Together, filter: api::UserFilter, order_by: &str, page_si
     }
 }
 
-/// S1, S4: filters look at the effective status.
+/// S1, S4, U3: filters look at the effective status.
 #[test]
 fn users_are_found_by_status_label_language_and_text() -> Result<()> {
     together(async |stage| {
@@ -116,6 +116,7 @@ fn users_are_found_by_status_label_language_and_text() -> Result<()> {
     })
 }
 
+/// U3
 #[test]
 fn users_are_ordered_by_name_address_or_creation_in_pages_of_any_size() -> Result<()> {
     together(async |stage| {
@@ -147,6 +148,7 @@ fn users_are_ordered_by_name_address_or_creation_in_pages_of_any_size() -> Resul
     })
 }
 
+/// U3
 #[test]
 fn pages_skip_and_repeat_nobody_while_rows_come_and_go() -> Result<()> {
     together(async |stage| {

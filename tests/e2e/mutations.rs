@@ -11,7 +11,9 @@ use usher_proto::identity::v1 as api;
 use usher_proto::identity::v1::{DeliveryResolution, DeliveryState, InitialState, MutationOptions, UserStatus};
 use usher_tests::environment::smtp_sink::Behaviour;
 
-use crate::stage::{DAY, MINUTE, PASSWORD, PATIENCE, Together, alone, assert_refused, refused, together, token};
+use crate::stage::{
+    DAY, MINUTE, PASSWORD, PATIENCE, Together, alone, assert_refused, in_group, refused, together, token,
+};
 
 /// A mutation of which only the options are open: its name, and the call.
 type Mutation = (
@@ -151,7 +153,7 @@ async fn one_of_each(stage: &Together) -> Result<Vec<Mutation>> {
         update_mask: Some(sender_name),
         options: None,
     };
-    Ok(vec![
+    let mut all = vec![
         mutation!(users.clone(), create_user, create),
         mutation!(users.clone(), update_user, update_user),
         mutation!(users.clone(), deactivate_user, deactivate),
@@ -167,6 +169,88 @@ async fn one_of_each(stage: &Together) -> Result<Vec<Mutation>> {
         mutation!(deliveries.clone(), remove_suppression, lift),
         mutation!(deliveries, resolve_delivery, resolve),
         mutation!(tenants, update_tenant, update_tenant),
+    ];
+    all.extend(one_of_each_of_groups_and_roles(stage).await?);
+    Ok(all)
+}
+
+async fn one_of_each_of_groups_and_roles(stage: &Together) -> Result<Vec<Mutation>> {
+    let tenant_id = || stage.tenant.clone();
+    let (groups, roles) = (stage.clients.groups(), stage.clients.roles());
+    let member = stage.create("member", InitialState::Pending).await?.user_id;
+    let class = stage.group("Class", "").await?;
+    stage.group("Below", &class).await?;
+    let helper = stage.role("Helper", &["users.read"]).await?.role;
+    let spare = stage.role("Spare", &["users.read"]).await?.role;
+    let create_group = api::CreateGroupRequest {
+        group: Some(api::Group {
+            tenant_id: tenant_id(),
+            name: "New".into(),
+            ..api::Group::default()
+        }),
+        options: None,
+    };
+    let update_group = api::UpdateGroupRequest {
+        group: Some(api::Group {
+            tenant_id: tenant_id(),
+            group_id: class.clone(),
+            name: "Renamed".into(),
+            ..api::Group::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["name".into()],
+        }),
+        ..api::UpdateGroupRequest::default()
+    };
+    let remove = api::RemoveGroupMembersRequest {
+        tenant_id: tenant_id(),
+        group_id: class.clone(),
+        user_ids: vec![member.clone()],
+        options: None,
+    };
+    let delete_group = api::DeleteGroupRequest {
+        tenant_id: tenant_id(),
+        group_id: class.clone(),
+        ..api::DeleteGroupRequest::default()
+    };
+    let create_role = api::CreateRoleRequest {
+        tenant_id: tenant_id(),
+        display_name: "New".into(),
+        permissions: vec!["users.read".into()],
+        options: None,
+    };
+    let update_role = api::UpdateRoleRequest {
+        tenant_id: tenant_id(),
+        role: helper.clone(),
+        permissions: vec!["groups.read".into()],
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["permissions".into()],
+        }),
+        ..api::UpdateRoleRequest::default()
+    };
+    let assign = stage.giving(&member, &helper, in_group(&class));
+    let revoke = api::RevokeRolesRequest {
+        tenant_id: tenant_id(),
+        user_id: member.clone(),
+        roles: assign.roles.clone(),
+        options: None,
+    };
+    let delete_role = api::DeleteRoleRequest {
+        tenant_id: tenant_id(),
+        role: spare,
+        options: None,
+    };
+    Ok(vec![
+        mutation!(groups.clone(), create_group, create_group),
+        mutation!(groups.clone(), update_group, update_group),
+        mutation!(groups.clone(), add_group_members, stage.joining(&class, &[&member])),
+        mutation!(roles.clone(), create_role, create_role),
+        mutation!(roles.clone(), update_role, update_role),
+        mutation!(roles.clone(), assign_roles, assign),
+        mutation!(roles.clone(), revoke_roles, revoke),
+        mutation!(roles, delete_role, delete_role),
+        mutation!(groups.clone(), remove_group_members, remove),
+        mutation!(groups, delete_group, delete_group),
     ])
 }
 
@@ -178,6 +262,9 @@ struct Snapshot {
     invitations: Vec<api::Invitation>,
     deliveries: Vec<api::Delivery>,
     suppressions: Vec<api::Suppression>,
+    groups: Vec<(api::Group, Vec<String>)>,
+    roles: Vec<api::Role>,
+    held: Vec<api::RoleAssignment>,
     mails: usize,
 }
 
@@ -200,7 +287,25 @@ async fn snapshot(stage: &Together) -> Result<Snapshot> {
         mails += stage.sink.received_by(&user.email).len();
         users.push(stage.explain(&user.user_id).await?);
     }
+    let list = api::ListGroupsRequest {
+        tenant_id: stage.tenant.clone(),
+        ..api::ListGroupsRequest::default()
+    };
+    let mut groups = Vec::new();
+    for group in stage.clients.groups().list_groups(list).await?.into_inner().groups {
+        let members = api::UserFilter {
+            group_ids: vec![group.group_id.clone()],
+            ..api::UserFilter::default()
+        };
+        groups.push((group, stage.found(&stage.clients, members, "email").await?));
+    }
+    let roles = api::ListRolesRequest {
+        tenant_id: stage.tenant.clone(),
+    };
     Ok(Snapshot {
+        groups,
+        roles: stage.clients.roles().list_roles(roles).await?.into_inner().roles,
+        held: stage.held("").await?,
         tenant: stage.clients.tenants().get_tenant(get).await?.into_inner().tenant,
         users,
         invitations: stage

@@ -8,7 +8,7 @@ use usher_tests::environment::eventually;
 use usher_tests::environment::smtp_sink::Behaviour;
 use usher_tests::system::Worker;
 
-use crate::stage::{DAY, HOUR, MINUTE, PASSWORD, PATIENCE, alone, assert_refused, refused, together};
+use crate::stage::{DAY, HOUR, MINUTE, PASSWORD, PATIENCE, alone, assert_refused, platform, refused, together};
 
 /// S1
 #[test]
@@ -316,9 +316,11 @@ fn a_later_expiration_restores_exactly_the_status_before_expiry() -> Result<()> 
 #[test]
 fn nobody_changes_the_status_of_the_account_that_they_act_as() -> Result<()> {
     together(async |stage| {
-        let admin = stage.administrator("admin").await?;
+        let admin = stage.active("admin").await?;
         let other = stage.active("other").await?;
-        let third = stage.administrator("third").await?;
+        for user in [&admin, &other] {
+            stage.give(&user.user_id, "administrator", platform()).await?;
+        }
         let own = stage.system.clients_as(&admin.user_id)?;
         let (tenant_id, user_id) = (stage.tenant.clone(), admin.user_id.clone());
         let deactivation = api::DeactivateUserRequest {
@@ -357,8 +359,9 @@ fn nobody_changes_the_status_of_the_account_that_they_act_as() -> Result<()> {
             ..deactivation.clone()
         };
         own.users().deactivate_user(others).await?;
-        let by_third = stage.system.clients_as(&third.user_id)?;
-        by_third.users().deactivate_user(deactivation).await?;
+        stage.reactivate(&other.user_id).await?;
+        let by_other = stage.system.clients_as(&other.user_id)?;
+        by_other.users().deactivate_user(deactivation).await?;
         assert_eq!(stage.user(&user_id).await?.status(), UserStatus::Deactivated);
         Ok(())
     })

@@ -61,7 +61,7 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         }
     }
 
-    async fn found(&self, name: &str) -> Result<api::User, Status> {
+    async fn looked_up(&self, name: &str) -> Result<api::User, Status> {
         let request = api::LookupUserRequest {
             tenant_id: self.tenant.clone(),
             key: Some(api::lookup_user_request::Key::Email(self.address(name))),
@@ -112,7 +112,7 @@ fn good_rows_go_through_and_each_bad_one_is_named() -> Result<()> {
             .map(|item| (item.position, item.column.as_str()))
             .collect();
         assert_eq!(named, [(3, "Courriel"), (5, "Prénom"), (5, "Groupes")], "{failed:?}");
-        let zoe = stage.found("zoe").await?;
+        let zoe = stage.looked_up("zoe").await?;
         assert_eq!((zoe.first_name.as_str(), zoe.language.as_str()), ("Zoë", "fr"));
         assert_eq!(zoe.labels, ["Band", "Year 7"]);
         assert!(zoe.expire_time.is_some());
@@ -156,7 +156,7 @@ fn a_dry_run_does_nothing_and_whoever_is_invited_is_not_invited_again() -> Resul
         let job = stage.import(dry, &file).await?;
         assert!(job.dry_run);
         assert_eq!(job.changed_count, 2);
-        assert_refused(stage.found("ana").await, Code::NotFound, "USER_NOT_FOUND");
+        assert_refused(stage.looked_up("ana").await, Code::NotFound, "USER_NOT_FOUND");
 
         let job = stage.import(stage.importing(ImportMode::Invite), &file).await?;
         assert_eq!(job.changed_count, 2);
@@ -164,7 +164,7 @@ fn a_dry_run_does_nothing_and_whoever_is_invited_is_not_invited_again() -> Resul
         let job = stage.import(stage.importing(ImportMode::Invite), &file).await?;
         assert_eq!((job.changed_count, job.unchanged_count), (0, 2));
         stage
-            .becomes(&stage.found("bo").await?.user_id, UserStatus::Invited)
+            .becomes(&stage.looked_up("bo").await?.user_id, UserStatus::Invited)
             .await?;
         assert_eq!((stage.mails("ana").len(), stage.mails("bo").len()), (1, 1));
         Ok(())
@@ -212,14 +212,14 @@ fn what_a_person_edited_themselves_stays_unless_asked() -> Result<()> {
         let file = format!("email,first_name,language\n{},Hannah,fr\n", stage.address("ana"));
         let job = stage.import(stage.importing(ImportMode::Update), &file).await?;
         assert_eq!(job.changed_count, 1);
-        let ana = stage.found("ana").await?;
+        let ana = stage.looked_up("ana").await?;
         assert_eq!((ana.first_name.as_str(), ana.language.as_str()), ("Ana", "fr"));
         let settings = api::ImportSettings {
             overwrite_edited: true,
             ..stage.importing(ImportMode::Update)
         };
         stage.import(settings, &file).await?;
-        assert_eq!(stage.found("ana").await?.first_name, "Hannah");
+        assert_eq!(stage.looked_up("ana").await?.first_name, "Hannah");
         let stranger = format!("email,first_name\n{},X\n", stage.address("nobody"));
         let job = stage.import(stage.importing(ImportMode::Update), &stranger).await?;
         assert_eq!(job.skipped_count, 1);
@@ -239,17 +239,17 @@ fn an_import_that_would_deactivate_too_many_is_stopped() -> Result<()> {
             .upload(stage.importing(ImportMode::Deactivate), file.as_bytes())
             .await;
         assert_refused(stopped, Code::FailedPrecondition, "SAFETY_STOP");
-        assert_eq!(stage.found("ana").await?.status(), UserStatus::Active);
+        assert_eq!(stage.looked_up("ana").await?.status(), UserStatus::Active);
         let settings = api::ImportSettings {
             max_deactivated_percent: 40,
             ..stage.importing(ImportMode::Deactivate)
         };
         let job = stage.import(settings, &file).await?;
         assert_eq!(job.changed_count, 1);
-        assert_eq!(stage.found("ana").await?.status(), UserStatus::Deactivated);
+        assert_eq!(stage.looked_up("ana").await?.status(), UserStatus::Deactivated);
         let job = stage.import(stage.importing(ImportMode::Activate), &file).await?;
         assert_eq!(job.changed_count, 1);
-        assert_eq!(stage.found("ana").await?.status(), UserStatus::Active);
+        assert_eq!(stage.looked_up("ana").await?.status(), UserStatus::Active);
         Ok(())
     })
 }

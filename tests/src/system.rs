@@ -1,5 +1,5 @@
-//! Usher as it is deployed, for a test: the four processes against PostgreSQL and RabbitMQ, or the service on SQLite with
-//! everything in one process; a mail server beside it, and a clock that the test moves.
+//! Usher as it is deployed, for a test: the four processes against PostgreSQL and RabbitMQ, or the service alone on
+//! SQLite; a mail server beside it, and a clock that the test moves.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -127,6 +127,11 @@ impl Clients {
     pub fn events(&self) -> EventServiceClient<Caller> {
         EventServiceClient::new(self.caller.clone())
     }
+
+    /// TransferService.
+    pub fn transfers(&self) -> TransferServiceClient<Caller> {
+        TransferServiceClient::new(self.caller.clone()).max_decoding_message_size(32 << 20)
+    }
 }
 
 /// Which worker.
@@ -169,7 +174,7 @@ pub struct Options {
     pub database_url: Option<String>,
     /// A virtual host of the test's own; otherwise one on the broker that all tests share.
     pub amqp_url: Option<String>,
-    /// The service on SQLite and without a broker; then there are no workers either.
+    /// The service on SQLite; then there are no workers.
     pub sqlite: bool,
 }
 
@@ -181,7 +186,7 @@ pub struct System {
     pub workers: BTreeMap<Worker, Process>,
     /// PostgreSQL, or the SQLite file.
     pub database_url: String,
-    /// RabbitMQ; empty on SQLite.
+    /// RabbitMQ.
     pub amqp_url: String,
     /// Where the API listens.
     pub port: u16,
@@ -198,21 +203,15 @@ impl System {
         let clock = folder.join("clock");
         std::fs::write(&clock, "0")?;
         let port = free_port()?;
-        let (database_url, amqp_url) = if options.sqlite {
-            (
-                format!("sqlite:{}?mode=rwc", folder.join("usher.db").display()),
-                String::new(),
-            )
-        } else {
-            let database = match options.database_url {
-                Some(url) => url,
-                None => Postgres::shared().await?.database().await?,
-            };
-            let broker = match options.amqp_url {
-                Some(url) => url,
-                None => Broker::shared().await?.vhost().await?,
-            };
-            (database, broker)
+        let database_url = match options.database_url {
+            Some(url) => url,
+            None if options.sqlite => format!("sqlite:{}?mode=rwc", folder.join("usher.db").display()),
+            None => Postgres::shared().await?.database().await?,
+        };
+        // The service asks for a broker whatever its database is.
+        let amqp_url = match options.amqp_url {
+            Some(url) => url,
+            None => Broker::shared().await?.vhost().await?,
         };
         let mut environment = vars([
             ("USHER__GRPC__LISTEN", format!("127.0.0.1:{port}")),
@@ -223,10 +222,8 @@ impl System {
                 format!("{ACCEPT_URL}?tenant={{tenant}}&token={{token}}"),
             ),
             ("USHER__CLOCK__REHEARSAL_FILE", clock.display().to_string()),
+            ("USHER__BUS__URL", amqp_url.clone()),
         ]);
-        if !options.sqlite {
-            environment.extend(vars([("USHER__BUS__URL", amqp_url.clone())]));
-        }
         environment.extend(options.identity);
         let identity = Process::start(IDENTITY, &[], environment.clone()).await?;
         let mut workers = BTreeMap::new();

@@ -140,6 +140,7 @@ async fn a_job_comes_back_with_its_items_and_their_outcomes(stage: Stage) -> Res
     assert!(stage.store.outcomes(stage.tenant, job.id, 1, 10).await?.is_empty());
     let query = JobQuery {
         tenant: stage.tenant,
+        actor: Some("head-office".into()),
         states: vec![JobState::Done],
         after: None,
         limit: 10,

@@ -275,7 +275,10 @@ async fn seats_add_up_and_whoever_expired_takes_none(stage: Stage) -> Result<()>
             with_seats: Some(now),
             ..Keys::default()
         };
-        Ok(stage.load(&keys).await?.accounts[&(stage.tenant, ana.id)].seats.used())
+        Ok(stage.load(&keys).await?.accounts[&(stage.tenant, ana.id)]
+            .seats
+            .counts()
+            .used)
     };
     assert_eq!((seats(stage.now).await?, seats(stage.after(60)).await?), (2, 1));
     Ok(())

@@ -339,6 +339,8 @@ pub struct AssignmentQuery {
 pub struct JobQuery {
     /// Whose.
     pub tenant: TenantId,
+    /// Only those started by this actor.
+    pub actor: Option<String>,
     /// Any of these; empty: all.
     pub states: Vec<JobState>,
     /// Where to go on.

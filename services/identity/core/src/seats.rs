@@ -22,40 +22,70 @@ pub enum SeatPolicy {
     Wait,
 }
 
-/// How many seats a tenant's users take, as one transaction sees it: the accounts that it loaded share the count, so that
-/// what one command takes is gone for the next.
+/// How many seats a tenant's users take and how many people wait for one, as one transaction sees it: the accounts that it
+/// loaded share the counts, so that what one command takes is gone for the next.
 #[derive(Debug, Clone, Default)]
-pub struct Seats(Arc<AtomicI64>);
+pub struct Seats(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    used: AtomicI64,
+    waiting: AtomicI64,
+}
+
+/// What [`Seats`] counted at some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeatCounts {
+    /// Taken.
+    pub used: i64,
+    /// Waited for.
+    pub waiting: i64,
+}
 
 impl Seats {
-    /// So many are taken.
-    pub fn new(used: i64) -> Self {
-        Self(Arc::new(AtomicI64::new(used)))
+    /// So many are taken, and so many people wait.
+    pub fn new(used: i64, waiting: i64) -> Self {
+        let seats = Self::default();
+        seats.restore(SeatCounts { used, waiting });
+        seats
     }
 
-    /// How many are taken.
-    pub fn used(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+    /// The counts at the moment.
+    pub fn counts(&self) -> SeatCounts {
+        SeatCounts {
+            used: self.0.used.load(Ordering::Relaxed),
+            waiting: self.0.waiting.load(Ordering::Relaxed),
+        }
     }
 
-    /// Sets the count: a command that was refused takes nothing.
-    pub fn set(&self, used: i64) {
-        self.0.store(used, Ordering::Relaxed);
+    /// Goes back to former counts: a command that was refused takes nothing.
+    pub fn restore(&self, counts: SeatCounts) {
+        self.0.used.store(counts.used, Ordering::Relaxed);
+        self.0.waiting.store(counts.waiting, Ordering::Relaxed);
     }
 
-    /// Whether one is left.
+    /// Whether a seat is left.
     pub fn has_room(&self, settings: &Settings) -> bool {
-        settings.seat_limit == 0 || self.used() < settings.seat_limit
+        settings.seat_limit == 0 || self.counts().used < settings.seat_limit
     }
 
-    pub(crate) fn add(&self, change: i64) {
-        self.0.fetch_add(change, Ordering::Relaxed);
+    /// Whether a newcomer may take a seat: one is left, and nobody was there before.
+    pub fn has_room_for_newcomers(&self, settings: &Settings) -> bool {
+        self.has_room(settings) && (settings.seat_policy == SeatPolicy::Refuse || self.counts().waiting == 0)
+    }
+
+    pub(crate) fn take(&self, change: i64) {
+        self.0.used.fetch_add(change, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wait(&self, change: i64) {
+        self.0.waiting.fetch_add(change, Ordering::Relaxed);
     }
 }
 
 impl PartialEq for Seats {
     fn eq(&self, other: &Self) -> bool {
-        self.used() == other.used()
+        self.counts() == other.counts()
     }
 }
 

@@ -13,9 +13,10 @@ use tonic::metadata::MetadataMap;
 use usher_authorization::{ActingUser, Asker, Authorizer, Grant, Intent, Principal, Question, Reach, Resource};
 use usher_core::account::{Account, Belonging, Placement};
 use usher_core::group::GroupTree;
-use usher_core::ids::{InvitationId, TenantId, UserId};
+use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
+use usher_core::ports::DeliveryQuery;
 use usher_core::refusal::Refusal;
-use usher_core::role::{CustomRole, Permission, RoleRef, Scope};
+use usher_core::role::{BuiltInRole, CustomRole, Permission, RoleRef, Scope};
 use usher_core::status::Status as UserStatus;
 use usher_core::user::User;
 
@@ -46,6 +47,14 @@ impl Caller {
         let name = actor(metadata, &mut faults);
         crate::call::finish(faults)?;
         Ok(Self::named(&name))
+    }
+
+    /// Whose jobs they may know of: everybody's (`None`), or their own where they reach into some groups only (U2).
+    pub(crate) fn only_own(&self, reach: &Reach) -> Option<String> {
+        match (self, reach) {
+            (Self::User(user), Reach::Groups(_) | Reach::Nothing) => Some(user.to_string()),
+            _ => None,
+        }
     }
 
     /// From the id of an actor.
@@ -180,7 +189,13 @@ impl App {
                 .map(|()| None)
                 .map_err(|refusal| refused(&refusal));
         }
-        let judge = self.judge(caller, tenant).await?;
+        let mut judge = self.judge(caller, tenant).await?;
+        let unknown = |scope: &Scope| matches!(scope, Scope::Group(group) if !judge.tree.contains(*group));
+        if scopes.iter().any(unknown) {
+            // Perhaps it was made at another replica just now.
+            self.groups_changed(tenant);
+            judge = self.judge(caller, tenant).await?;
+        }
         for scope in scopes {
             judge
                 .require(permission, &Resource::Scope(scope.clone()), intent)
@@ -220,6 +235,18 @@ impl App {
             .map_err(|refusal| refused(&refusal))
     }
 
+    /// Refuses whoever is no worker: a person never is.
+    pub(crate) fn permit_worker(&self, caller: &Caller) -> Result<(), Status> {
+        match caller {
+            Caller::Service(name) => self.permit_service(name, Permission::WorkPerform),
+            Caller::User(_) => Err(Refusal::PermissionDenied {
+                permission: Permission::WorkPerform.as_str().to_owned(),
+                scope: "for people; workers act by their own names".into(),
+            }),
+        }
+        .map_err(|refusal| refused(&refusal))
+    }
+
     /// Refuses a call that puts accounts into groups and gives them roles: each group is asked about (L6, L9).
     pub(crate) async fn permit_placement(
         &self,
@@ -231,7 +258,9 @@ impl App {
     ) -> Result<Option<Judge>, Status> {
         let intent = intent_of(placement, sets_deletion_date);
         let scopes = placement.scopes();
-        if !placement.roles.is_empty() {
+        // Whoever may bring people in may bring learners in.
+        let learner = RoleRef::BuiltIn(BuiltInRole::Learner);
+        if placement.roles.iter().any(|role| *role != learner) {
             self.permit_on(caller, tenant, Permission::RolesAssign, &scopes, &intent)
                 .await?;
         }
@@ -274,6 +303,34 @@ impl App {
         let found = found.ok_or_else(|| refused(&Refusal::InvitationNotFound(id.to_string())))?;
         self.permit_on_user(caller, tenant, permission, found.user, &Intent::default())
             .await
+    }
+
+    /// Refuses a call about the user to whom a mail goes; a test mail goes to nobody, and is asked about on the platform.
+    pub(crate) async fn permit_on_delivery(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        permission: Permission,
+        id: DeliveryId,
+    ) -> Result<(), Status> {
+        if let Caller::User(_) = caller {
+            let query = DeliveryQuery {
+                tenant,
+                user: None,
+                delivery: Some(id),
+                groups: Vec::new(),
+                states: Vec::new(),
+                after: None,
+                limit: 1,
+            };
+            let found = self.store.list_deliveries(&query).await.map_err(Failure::from)?;
+            if let Some(user) = found.first().and_then(|record| record.delivery.user) {
+                return self
+                    .permit_on_user(caller, tenant, permission, user, &Intent::default())
+                    .await;
+            }
+        }
+        self.permit(caller, tenant, permission).await
     }
 
     /// Keeps those of the users whom a permission is about.
@@ -382,6 +439,11 @@ impl App {
             active,
             grants: roles.into_iter().filter_map(|held| grant(held, &custom)).collect(),
         })
+    }
+
+    /// The groups of a tenant changed here: whoever administers them is known at once.
+    pub(crate) fn groups_changed(&self, tenant: TenantId) {
+        self.permissions.trees.invalidate(&tenant);
     }
 
     async fn tree(&self, tenant: TenantId) -> Result<Arc<GroupTree>, Status> {

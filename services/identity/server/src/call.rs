@@ -44,7 +44,8 @@ pub(crate) fn actor(metadata: &MetadataMap, faults: &mut Faults) -> String {
         .and_then(|actor| text::line(actor, 200));
     match actor {
         Ok(actor) if actor.is_empty() => ANONYMOUS.into(),
-        Ok(actor) => actor,
+        // One id is one actor, however it was spelled.
+        Ok(actor) => actor.parse::<uuid::Uuid>().map_or(actor, |id| id.to_string()),
         Err(fault) => {
             faults.add(format!("metadata.{ACTOR}"), fault);
             ANONYMOUS.into()

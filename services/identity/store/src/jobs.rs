@@ -121,6 +121,9 @@ impl Jobs for SeaStore {
         if !query.states.is_empty() {
             select = select.filter(Column::State.is_in(query.states.iter().map(|state| state.as_str())));
         }
+        if let Some(actor) = &query.actor {
+            select = select.filter(Column::Actor.eq(actor.as_str()));
+        }
         let after = list::newest_first(query.after.as_ref())?;
         let rows = list::page(
             select,

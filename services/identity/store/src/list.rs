@@ -90,7 +90,11 @@ pub(crate) fn matching(backend: DbBackend, query: &UserQuery) -> Select<user::En
         select = select.filter(was_invited_before(backend, before, query.now));
     }
     if query.waiting_for_seat {
-        select = select.filter(user::Column::SeatWaitingSince.is_not_null());
+        // Those who could take one.
+        let open = [StatusName::Pending, StatusName::Invited];
+        select = select
+            .filter(user::Column::SeatWaitingSince.is_not_null())
+            .filter(any(open.into_iter().map(|status| has_status(status, query.now))));
     }
     select
 }

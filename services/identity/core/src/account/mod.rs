@@ -98,7 +98,7 @@ impl Account {
         changes: &mut Changeset,
     ) -> Result<Self, Refusal> {
         let registered = new.credential.is_some();
-        let active = registered && seats.has_room(&tenant.settings);
+        let active = registered && seats.has_room_for_newcomers(&tenant.settings);
         let waits = registered && !active;
         if waits && tenant.settings.seat_policy == SeatPolicy::Refuse {
             return Err(Refusal::SeatLimit(tenant.settings.seat_limit));
@@ -138,7 +138,7 @@ impl Account {
         changes.events.push(created);
         account.set_expiration_timer(changes);
         if waits {
-            changes.events.push(account.event(act, EventType::SeatWaiting));
+            account.begin_to_wait(act, changes);
         }
         if active {
             account.count_seat(Status::PENDING, EventType::UserActivated, act, changes);
@@ -159,7 +159,7 @@ impl Account {
         command: impl FnOnce(&mut Self, &mut Changeset) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let before = self.clone();
-        let seats = self.seats.used();
+        let seats = self.seats.counts();
         let mut own = Changeset::default();
         match command(self, &mut own) {
             Ok(value) => {
@@ -168,7 +168,7 @@ impl Account {
             }
             Err(refusal) => {
                 *self = before;
-                self.seats.set(seats);
+                self.seats.restore(seats);
                 Err(refusal)
             }
         }

@@ -11,19 +11,28 @@ use crate::tenant::Tenant;
 use crate::timer::{Timer, TimerKey, TimerKind};
 
 impl Account {
-    /// Registration is complete: active if a seat is left; otherwise refused, or on the waiting list.
+    /// Registration is complete: active if a seat is left and nobody waits for it; otherwise refused, or on the waiting list.
     pub(super) fn activate_or_wait(&mut self, act: &Act, changes: &mut Changeset) -> Result<(), Refusal> {
         let settings = &self.tenant.settings;
-        if self.seats.has_room(settings) {
+        if self.seats.has_room_for_newcomers(settings) {
             self.activate(act, changes);
         } else if settings.seat_policy == SeatPolicy::Refuse {
             return Err(Refusal::SeatLimit(settings.seat_limit));
         } else {
             self.user.seat_waiting_since = Some(act.now);
             self.touch(act, changes);
-            changes.events.push(self.event(act, EventType::SeatWaiting));
+            self.begin_to_wait(act, changes);
         }
         Ok(())
+    }
+
+    /// They are on the waiting list. Where a seat is left it is for whoever came before.
+    pub(super) fn begin_to_wait(&mut self, act: &Act, changes: &mut Changeset) {
+        self.seats.wait(1);
+        changes.events.push(self.event(act, EventType::SeatWaiting));
+        if self.seats.has_room(&self.tenant.settings) {
+            wake_waiting(&self.tenant, act, changes);
+        }
     }
 
     /// A seat is free, and it is this person's turn. Does nothing for whoever does not wait, or waits in vain: shut
@@ -67,7 +76,7 @@ impl Account {
         }
         // Who has expired was not counted among those taken.
         if cause != EventType::UserExpired {
-            self.seats.add(change);
+            self.seats.take(change);
         }
         changes.seats.push(SeatEntry {
             tenant: self.user.tenant,
@@ -83,7 +92,9 @@ impl Account {
     }
 
     fn activate(&mut self, act: &Act, changes: &mut Changeset) {
-        self.user.seat_waiting_since = None;
+        if self.user.seat_waiting_since.take().is_some() {
+            self.seats.wait(-1);
+        }
         self.user.activated_at = Some(act.now);
         self.change_status(Status::ACTIVE, EventType::UserActivated, act, changes);
     }

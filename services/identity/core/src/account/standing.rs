@@ -95,6 +95,10 @@ impl Account {
     pub fn on_expiration_timer(&self, act: &Act, changes: &mut Changeset) {
         if self.user.effective_status(act.now) != self.user.status {
             changes.events.push(self.event(act, EventType::ExpirationDue));
+            // The seat is free from that instant on, whenever a worker writes it down.
+            if self.user.status == Status::ACTIVE && self.tenant.settings.seat_limit > 0 {
+                super::wake_waiting(&self.tenant, act, changes);
+            }
         } else if matches!(self.user.status, Status::Expired { .. } | Status::Erased) {
             self.clear_timer(TimerKind::Expiration, self.user.id.0, changes);
         } else {

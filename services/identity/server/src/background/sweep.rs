@@ -104,8 +104,12 @@ impl Sweep {
                     all &= account.take_free_seat(&act, changes) == Effect::Changed;
                 }
             }
-            // Everybody found a seat, and more may wait: it fires again. Else the next seat that is freed sets it anew.
-            if all && queue.len() >= BATCH as usize {
+            // Somebody may have begun to wait since the queue was read; the counts are those under the lock. Else the next
+            // seat that is freed sets the timer anew.
+            let tenant_now = world.tenant(tenant)?;
+            let seats = world.seats(tenant);
+            let more = seats.has_room(&tenant_now.settings) && seats.counts().waiting > 0;
+            if more || (all && queue.len() >= BATCH as usize) {
                 wake_waiting(&*world.tenant(tenant)?, &act, changes);
             } else {
                 changes.clear_timer(key);

@@ -95,9 +95,9 @@ impl BulkService for App {
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
         let body = request.get_ref();
         let (tenant, id) = job_ids(&body.tenant_id, &body.job_id)?;
-        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRead)
+        let job = self
+            .permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRead, id)
             .await?;
-        let job = self.job(tenant, id).await?;
         Ok(Response::new(GetJobResponse {
             job: Some(convert::job(&job)),
         }))
@@ -126,10 +126,11 @@ impl BulkService for App {
         let question = Question::new(&self.keys, "ListJobs", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
-        self.permit_somewhere(&Caller::of(&metadata)?, tenant, Permission::JobsRead)
-            .await?;
+        let caller = Caller::of(&metadata)?;
+        let reach = self.permit_reach(&caller, tenant, Permission::JobsRead).await?;
         let query = JobQuery {
             tenant,
+            actor: caller.only_own(&reach),
             states,
             after,
             limit,
@@ -148,9 +149,9 @@ impl BulkService for App {
     async fn watch_job(&self, request: Request<WatchJobRequest>) -> Result<Response<Self::WatchJobStream>, Status> {
         let body = request.get_ref();
         let (tenant, id) = job_ids(&body.tenant_id, &body.job_id)?;
-        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRead)
+        let first = self
+            .permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRead, id)
             .await?;
-        let first = self.job(tenant, id).await?;
         let (sender, receiver) = mpsc::channel(4);
         let (app, mut commits) = (self.clone(), self.engine.commits());
         tokio::spawn(async move {
@@ -214,9 +215,8 @@ impl BulkService for App {
         let question = Question::new(&self.keys, "ListJobItems", &asked);
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
-        self.permit_somewhere(&Caller::of(&metadata)?, tenant, Permission::JobsRead)
+        self.permitted_job(&Caller::of(&metadata)?, tenant, Permission::JobsRead, id)
             .await?;
-        self.job(tenant, id).await?;
         let place = after.and_then(|after| Place::read(&after.key)).unwrap_or_default();
         let (items, next) = self.items(tenant, id, place, &outcomes, limit).await?;
         Ok(Response::new(ListJobItemsResponse {
@@ -231,9 +231,8 @@ impl BulkService for App {
     ) -> Result<Response<Self::DownloadJobReportStream>, Status> {
         let body = request.get_ref();
         let (tenant, id) = job_ids(&body.tenant_id, &body.job_id)?;
-        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRead)
+        self.permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRead, id)
             .await?;
-        self.job(tenant, id).await?;
         Ok(Response::new(self.report(tenant, id)))
     }
 
@@ -244,7 +243,7 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRun)
+        self.permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRun, id)
             .await?;
         let keys = Keys {
             tenants: [tenant].into(),
@@ -282,9 +281,10 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRun)
+        let origin = self
+            .permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRun, id)
             .await?;
-        let origin = self.ended(tenant, id).await?;
+        check_ended(&origin)?;
         let again = |item: &ItemResult| matches!(item.outcome, ItemOutcome::Failed | ItemOutcome::Skipped);
         let from_input = matches!(origin.action, JobAction::Import { .. } | JobAction::Undo);
         let (selection, count) = if from_input {
@@ -309,9 +309,10 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRun)
+        let origin = self
+            .permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRun, id)
             .await?;
-        let origin = self.ended(tenant, id).await?;
+        check_ended(&origin)?;
         if !origin.action.can_be_undone() {
             return Err(refused(&Refusal::CannotBeUndone(origin.action.name().into())));
         }
@@ -413,13 +414,28 @@ impl App {
         found.ok_or_else(|| refused(&Refusal::JobNotFound(id.to_string())))
     }
 
-    async fn ended(&self, tenant: TenantId, id: JobId) -> Result<Job, Status> {
+    /// A job that whoever acts may know of: of those who reach into some groups only, their own (U2).
+    async fn permitted_job(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        permission: Permission,
+        id: JobId,
+    ) -> Result<Job, Status> {
+        let reach = self.permit_reach(caller, tenant, permission).await?;
         let job = self.job(tenant, id).await?;
-        if job.state.has_ended() {
-            Ok(job)
-        } else {
-            Err(refused(&Refusal::JobRunning(id.to_string())))
+        match caller.only_own(&reach) {
+            Some(actor) if actor != job.actor => Err(refused(&Refusal::JobNotFound(id.to_string()))),
+            _ => Ok(job),
         }
+    }
+}
+
+fn check_ended(job: &Job) -> Result<(), Status> {
+    if job.state.has_ended() {
+        Ok(())
+    } else {
+        Err(refused(&Refusal::JobRunning(job.id.to_string())))
     }
 }
 

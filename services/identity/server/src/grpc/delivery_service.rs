@@ -98,7 +98,8 @@ impl DeliveryService for App {
             }
         };
         finish(faults)?;
-        self.permit(&caller, tenant, Permission::DeliveriesResolve).await?;
+        self.permit_on_delivery(&caller, tenant, Permission::DeliveriesResolve, id)
+            .await?;
         let Some(resolution) = resolution else {
             return Err(Status::invalid_argument("resolution is required"));
         };

@@ -83,7 +83,9 @@ impl GroupService for App {
                 world.loaded.groups.insert((tenant, id), group);
                 Ok(CreateGroupResponse { group: Some(answer) })
             });
-        Ok(Response::new(self.engine.run(command).await?))
+        let answer = self.engine.run(command).await?;
+        self.groups_changed(tenant);
+        Ok(Response::new(answer))
     }
 
     async fn get_group(&self, request: Request<GetGroupRequest>) -> Result<Response<GetGroupResponse>, Status> {
@@ -216,7 +218,9 @@ impl GroupService for App {
                     group: Some(convert::group(&after)),
                 })
             });
-        Ok(Response::new(self.engine.run(command).await?))
+        let answer = self.engine.run(command).await?;
+        self.groups_changed(tenant);
+        Ok(Response::new(answer))
     }
 
     async fn delete_group(
@@ -270,7 +274,9 @@ impl GroupService for App {
                 world.loaded.groups.remove(&(tenant, id));
                 Ok(DeleteGroupResponse {})
             });
-        Ok(Response::new(self.engine.run(command).await?))
+        let answer = self.engine.run(command).await?;
+        self.groups_changed(tenant);
+        Ok(Response::new(answer))
     }
 
     async fn add_group_members(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tonic::{Request, Response, Status};
-use usher_authorization::Intent;
+use usher_authorization::{Intent, Resource};
 use usher_core::account::{Account, Effect, Placement};
 use usher_core::change::{Act, Changeset};
 use usher_core::event::{Event, EventType};
@@ -164,7 +164,7 @@ impl RoleService for App {
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
         self.permit_roles(&caller, &target).await?;
-        let (assignments, changed_count) = self.edit_roles(mutation, target, true).await?;
+        let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, true).await?;
         Ok(Response::new(AssignRolesResponse {
             assignments,
             changed_count,
@@ -182,7 +182,7 @@ impl RoleService for App {
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
         self.permit_roles(&caller, &target).await?;
-        let (assignments, changed_count) = self.edit_roles(mutation, target, false).await?;
+        let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, false).await?;
         Ok(Response::new(RevokeRolesResponse {
             assignments,
             changed_count,
@@ -306,11 +306,14 @@ impl App {
 
     async fn edit_roles(
         &self,
+        caller: &Caller,
         mutation: Mutation,
         target: Holder,
         assign: bool,
     ) -> Result<(Vec<RoleAssignment>, i32), Status> {
         let Holder { tenant, user, roles } = target;
+        // Told is what they may read: a foreign user's other roles are not (U2).
+        let judge = self.judge(caller, tenant).await?;
         let keys = Keys {
             users: [(tenant, user)].into(),
             ..granting_keys(tenant, &roles)
@@ -325,7 +328,17 @@ impl App {
             let account = world.account(tenant, user)?;
             let changed_count =
                 account.decide(changes, |account, changes| edit(account, &roles, assign, &act, changes))?;
-            let held = account.belonging.roles.iter();
+            let mut asking = judge.asker();
+            let held = account.belonging.roles.iter().filter(|(_, scope)| {
+                let resource = Resource::Scope(if judge.is_user() {
+                    scope.clone()
+                } else {
+                    Scope::Platform
+                });
+                asking
+                    .require(Permission::RolesRead, &resource, &Intent::default())
+                    .is_ok()
+            });
             Ok(AssignRolesResponse {
                 assignments: held
                     .map(|(role, scope)| convert::assignment(user, *role, scope))

@@ -203,8 +203,13 @@ impl UserService for App {
             .map_err(Failure::from)?
             .ok_or_else(|| refused(&Refusal::UserNotFound("with this key".into())))?;
         let caller = Caller::of(request.metadata())?;
+        // Whoever may not read them does not learn whether there is such an address.
         self.permit_on_user(&caller, tenant, Permission::UsersRead, found.id, &Intent::default())
-            .await?;
+            .await
+            .map_err(|denied| match denied.code() {
+                tonic::Code::PermissionDenied => refused(&Refusal::UserNotFound("with this key".into())),
+                _ => denied,
+            })?;
         Ok(Response::new(LookupUserResponse {
             user: Some(convert::user(&found, self.now())),
         }))

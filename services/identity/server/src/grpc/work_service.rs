@@ -6,7 +6,6 @@ use usher_core::clock::Timestamp;
 use usher_core::delivery::{Claim, Report};
 use usher_core::ids::{ClaimId, DeliveryId, TenantId, UserId};
 use usher_core::ports::Keys;
-use usher_core::role::Permission;
 use usher_core::text;
 use usher_proto::identity::v1::work_service_server::WorkService;
 use usher_proto::identity::v1::{
@@ -41,7 +40,7 @@ impl WorkService for App {
             faults.add("worker_id", "is required: 1 to 100 characters that name the worker");
         }
         finish(faults)?;
-        self.permit_program(&caller, Permission::WorkPerform)?;
+        self.permit_worker(&caller)?;
         let (app, leases, act) = (self.clone(), self.leases, by_worker());
         let command = Command::new(work.keys(), move |world, changes| {
             let act = act(world.now);
@@ -75,7 +74,7 @@ impl WorkService for App {
         let work = Work::parse(&body.tenant_id, &body.user_id, &body.delivery_id, &mut faults);
         let claim: ClaimId = faults.id("claim_id", &body.claim_id);
         finish(faults)?;
-        self.permit_program(&caller, Permission::WorkPerform)?;
+        self.permit_worker(&caller)?;
         let (leases, act) = (self.leases, by_worker());
         let command = Command::new(work.keys(), move |world, changes| {
             let act = act(world.now);
@@ -108,7 +107,7 @@ impl WorkService for App {
             faults.add("outcome", "is required");
         }
         finish(faults)?;
-        self.permit_program(&caller, Permission::WorkPerform)?;
+        self.permit_worker(&caller)?;
         let Some(outcome) = outcome else {
             return Err(Status::invalid_argument("outcome is required"));
         };
@@ -156,7 +155,7 @@ impl WorkService for App {
             items.extend(due.map(|due| (tenant, user, due)));
         }
         finish(faults)?;
-        self.permit_program(&caller, Permission::WorkPerform)?;
+        self.permit_worker(&caller)?;
         let keys = Keys {
             users: items.iter().map(|(tenant, user, _)| (*tenant, *user)).collect(),
             with_mail: true,

@@ -18,7 +18,7 @@ use usher_core::clock::Clock;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::{Keys, Store, StoreError};
 use usher_core::refusal::Refusal;
-use usher_core::seats::Seats;
+use usher_core::seats::{SeatCounts, Seats};
 use usher_core::user::Standing;
 use usher_platform::trace;
 
@@ -261,11 +261,11 @@ where
             return Ok(answer);
         }
         let mut own = Changeset::default();
-        let seats: Vec<(Seats, i64)> = world
+        let seats: Vec<(Seats, SeatCounts)> = world
             .loaded
             .seats
             .values()
-            .map(|seats| (seats.clone(), seats.used()))
+            .map(|seats| (seats.clone(), seats.counts()))
             .collect();
         let decided = catch_unwind(AssertUnwindSafe(|| (self.command.decide)(world, &mut own)));
         let answer = decided
@@ -273,8 +273,8 @@ where
             .and_then(|decided| Ok(decided?));
         if answer.is_err() {
             // Whatever it took before it was refused, others may have.
-            for (seats, used) in &seats {
-                seats.set(*used);
+            for (seats, counts) in &seats {
+                seats.restore(*counts);
             }
         }
         let answer = answer?;

@@ -141,6 +141,7 @@ pub(super) async fn jobs<C: ConnectionTrait>(
 struct Used {
     tenant_id: Uuid,
     used: i64,
+    waiting: i64,
 }
 
 /// The seats of these tenants, locked: the last lock that a transaction takes. A tenant that has no row yet gets one first,
@@ -174,13 +175,17 @@ pub(super) async fn seats<C: ConnectionTrait>(
         "SELECT s.tenant_id, s.used - (SELECT COUNT(*) FROM users u WHERE u.tenant_id = s.tenant_id \
          AND u.status = 'ACTIVE' AND u.expires_at <= ",
     );
-    sql.bind(now).push(") AS used FROM seats s WHERE s.tenant_id IN (");
+    sql.bind(now).push(
+        ") AS used, (SELECT COUNT(*) FROM users w WHERE w.tenant_id = s.tenant_id AND w.seat_waiting_since IS NOT NULL \
+         AND w.status IN ('PENDING', 'INVITED') AND (w.expires_at IS NULL OR w.expires_at > ",
+    );
+    sql.bind(now).push(")) AS waiting FROM seats s WHERE s.tenant_id IN (");
     sql.set(tenants.iter().map(|tenant| [tenant.0.into()])).push(")");
     let rows = Used::find_by_statement(sql.into_statement()).all(db).await;
     Ok(rows
         .map_err(store_error)?
         .into_iter()
-        .map(|row| (TenantId(row.tenant_id), Seats::new(row.used)))
+        .map(|row| (TenantId(row.tenant_id), Seats::new(row.used, row.waiting)))
         .collect())
 }
 

@@ -8,8 +8,13 @@ fn with_seats(mut stage: Stage, limit: i64, used: i64, policy: SeatPolicy) -> St
     let tenant = Arc::make_mut(&mut stage.account.tenant);
     tenant.settings.seat_limit = limit;
     tenant.settings.seat_policy = policy;
-    stage.account.seats = Seats::new(used);
+    stage.account.seats = Seats::new(used, 0);
     stage
+}
+
+fn set_used(stage: &Stage, used: i64) {
+    let counts = stage.account.seats.counts();
+    stage.account.seats.restore(crate::seats::SeatCounts { used, ..counts });
 }
 
 fn accept(stage: &mut Stage) -> Result<(), Refusal> {
@@ -35,10 +40,10 @@ fn wakes(stage: &Stage) -> bool {
 fn u8_inviting_takes_no_seat_and_accepting_takes_one() {
     let mut stage = with_seats(Stage::pending(), 1, 0, SeatPolicy::Refuse);
     stage.invite().unwrap();
-    assert_eq!(stage.account.seats.used(), 0);
+    assert_eq!(stage.account.seats.counts().used, 0);
     accept(&mut stage).unwrap();
     assert_eq!(ledger(&stage), [(1, EventType::UserActivated)]);
-    assert_eq!(stage.account.seats.used(), 1);
+    assert_eq!(stage.account.seats.counts().used, 1);
 }
 
 #[test]
@@ -47,7 +52,7 @@ fn u8_at_the_limit_accepting_is_refused_and_the_link_stays_usable() {
     let before = stage.account.clone();
     assert_eq!(accept(&mut stage), Err(Refusal::SeatLimit(5)));
     assert_eq!(stage.account, before);
-    stage.account.seats.set(4);
+    set_used(&stage, 4);
     accept(&mut stage).unwrap();
     assert_eq!(stage.account.user.status, Status::ACTIVE);
 }
@@ -78,7 +83,7 @@ fn u8_with_a_waiting_list_accepting_counts_and_a_free_seat_activates() {
         Effect::Unchanged,
         "none is free"
     );
-    stage.account.seats.set(4);
+    set_used(&stage, 4);
     assert_eq!(stage.account.take_free_seat(&by, &mut stage.changes), Effect::Changed);
     assert_eq!(stage.account.user.status, Status::ACTIVE);
     assert_eq!(stage.account.user.seat_waiting_since, None);
@@ -93,7 +98,7 @@ fn u8_whoever_leaves_gives_the_seat_back_and_those_who_wait_are_looked_for() {
     stage.account.deactivate(&by, &mut stage.changes).unwrap();
     assert_eq!(ledger(&stage), [(-1, EventType::UserDeactivated)]);
     assert!(wakes(&stage));
-    assert_eq!(stage.account.seats.used(), 4);
+    assert_eq!(stage.account.seats.counts().used, 4);
 }
 
 #[test]
@@ -101,13 +106,13 @@ fn u8_reactivating_and_restoring_past_the_limit_is_refused() {
     let mut stage = with_seats(Stage::active(), 5, 5, SeatPolicy::Wait);
     let by = act(stage.now);
     stage.account.deactivate(&by, &mut stage.changes).unwrap();
-    stage.account.seats.set(5);
+    set_used(&stage, 5);
     let refused = stage
         .account
         .decide(&mut stage.changes, |account, changes| account.reactivate(&by, changes));
     assert_eq!(refused, Err(Refusal::SeatLimit(5)));
     assert_eq!(stage.account.user.status.name(), StatusName::Deactivated);
-    stage.account.seats.set(4);
+    set_used(&stage, 4);
     assert_eq!(stage.account.reactivate(&by, &mut stage.changes), Ok(Effect::Changed));
     assert_eq!(stage.account.user.status, Status::ACTIVE);
 }
@@ -124,7 +129,7 @@ fn u8_created_active_at_the_limit_is_refused_or_waits() {
             expires_at: None,
             deletes_at: None,
         };
-        Account::create(Arc::clone(tenant), Seats::new(1), new, false, &act(now), changes)
+        Account::create(Arc::clone(tenant), Seats::new(1, 0), new, false, &act(now), changes)
     };
     let mut changes = Changeset::default();
     assert_eq!(
@@ -136,4 +141,18 @@ fn u8_created_active_at_the_limit_is_refused_or_waits() {
     let waiting = create(&stage.account.tenant, &mut changes).unwrap();
     assert_eq!(waiting.user.status, Status::PENDING);
     assert!(waiting.user.seat_waiting_since.is_some());
+}
+
+#[test]
+fn u8_a_seat_that_others_wait_for_is_not_a_newcomers() {
+    let mut stage = with_seats(Stage::invited(), 5, 4, SeatPolicy::Wait);
+    stage.account.seats = Seats::new(4, 1);
+    accept(&mut stage).unwrap();
+    assert_eq!(stage.account.user.status.name(), StatusName::Invited);
+    assert_eq!(stage.account.seats.counts().waiting, 2);
+    assert!(wakes(&stage), "whoever came before is looked for");
+    let by = Act::by_usher(stage.now, "");
+    stage.account.take_free_seat(&by, &mut stage.changes);
+    assert_eq!(stage.account.user.status, Status::ACTIVE);
+    assert_eq!(stage.account.seats.counts().waiting, 1);
 }

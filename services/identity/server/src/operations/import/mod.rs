@@ -190,7 +190,7 @@ impl Rowing<'_> {
         let by_id = by_id.and_then(|id| world.loaded.external_ids.get(&(tenant, id.clone())).copied());
         let by_email = world.loaded.emails.get(&(tenant, email.key().to_owned())).copied();
         let seats = world.seats(tenant);
-        let taken = seats.used();
+        let taken = seats.counts();
         let mut own = Changeset::default();
         let found = by_id.or(by_email);
         let done = match found {
@@ -211,7 +211,7 @@ impl Rowing<'_> {
             None => self.create(email, &placement, world, asking, &mut own)?,
         };
         if self.how.dry_run {
-            seats.set(taken);
+            seats.restore(taken);
         } else {
             changes.extend(own);
         }
