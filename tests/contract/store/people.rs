@@ -105,12 +105,12 @@ async fn groups_come_back_are_listed_by_name_and_go_with_what_is_in_them(stage: 
         member: Some(ana.id),
         ..every_group(&stage)
     };
-    assert_eq!(stage.store.list_groups(&of_ana).await?, [year.clone()]);
+    assert_eq!(stage.store.list_groups(&of_ana).await?, std::slice::from_ref(&year));
     let found = GroupQuery {
         text: "annee".into(),
         ..every_group(&stage)
     };
-    assert_eq!(stage.store.list_groups(&found).await?, [year.clone()]);
+    assert_eq!(stage.store.list_groups(&found).await?, std::slice::from_ref(&year));
     let keys = Keys {
         users: [(stage.tenant, ana.id)].into(),
         groups: [(stage.tenant, year.id), (stage.tenant, GroupId(Uuid::nil()))].into(),
@@ -162,7 +162,7 @@ async fn roles_come_back_are_held_in_scopes_and_known_to_be_held(stage: Stage) -
     }
     stage.write(changes).await?;
 
-    assert_eq!(stage.store.roles(stage.tenant).await?, [role.clone()]);
+    assert_eq!(stage.store.roles(stage.tenant).await?, std::slice::from_ref(&role));
     let all = AssignmentQuery {
         tenant: stage.tenant,
         user: None,
@@ -232,13 +232,15 @@ async fn seats_add_up_and_whoever_expired_takes_none(stage: Stage) -> Result<()>
     let mut cy = stage.person("cy");
     cy.seat_waiting_since = Some(stage.now);
     stage.write(creating([&ana, &bo, &cy])).await?;
-    let mut changes = Changeset::default();
-    changes.seats = vec![
-        seat(&stage, &ana, 1),
-        seat(&stage, &cy, 1),
-        seat(&stage, &bo, 1),
-        seat(&stage, &cy, -1),
-    ];
+    let changes = Changeset {
+        seats: vec![
+            seat(&stage, &ana, 1),
+            seat(&stage, &cy, 1),
+            seat(&stage, &bo, 1),
+            seat(&stage, &cy, -1),
+        ],
+        ..Changeset::default()
+    };
     stage.write(changes).await?;
 
     let usage = stage
@@ -368,11 +370,11 @@ async fn a_sign_in_is_written_beside_the_account_and_never_backwards(stage: Stag
     let read = sign_in(stage.after(30)).await?;
     assert_eq!(read.and_then(|user| user.last_login_at), Some(stage.after(60)));
     // Together with a change of the account itself, both are written.
-    let mut changed = stage.user(ana.id).await?.unwrap_or_else(|| ana.clone());
-    changed.version += 1;
+    let mut after = stage.user(ana.id).await?.unwrap_or_else(|| ana.clone());
+    after.version += 1;
     let mut changes = Changeset::default();
     changes.logins.insert((stage.tenant, ana.id), stage.after(90));
-    changes.users.insert((stage.tenant, ana.id), changed);
+    changes.users.insert((stage.tenant, ana.id), after);
     stage.write(changes).await?;
     let read = stage.user(ana.id).await?;
     assert_eq!(

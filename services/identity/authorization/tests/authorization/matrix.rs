@@ -49,6 +49,7 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
     ("BulkService/ListJobs", Place, ["o", "o", "", "", "", "", ""]),
     ("BulkService/WatchJob", Place, ["o", "o", "", "", "", "", ""]),
     ("BulkService/ListJobItems", Place, ["o", "o", "", "", "", "", ""]),
+    ("BulkService/DownloadJobReport", Place, ["o", "o", "", "", "", "", ""]),
     ("DeliveryService/ListDeliveries", Place, ["o", "o", "", "", "", "", ""]),
     (
         "DeliveryService/ResolveDelivery",
@@ -71,11 +72,6 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
     ("GroupService/ListGroups", Place, ["o", "o", "o", "o", "o", "", ""]),
     ("GroupService/UpdateGroup", Place, ["o", "o", "", "", "", "", ""]),
     ("GroupService/DeleteGroup", Place, ["o", "o", "", "", "", "", ""]),
-    (
-        "GroupService/ListGroupMembers",
-        Place,
-        ["o", "o", "o", "o", "o", "", ""],
-    ),
     ("GroupService/AddGroupMembers", Place, ["o", "o", "", "", "", "", ""]),
     ("GroupService/RemoveGroupMembers", Place, ["o", "o", "", "", "", "", ""]),
     ("InvitationService/InviteUsers", Place, ["o", "o", "", "", "o", "", ""]),

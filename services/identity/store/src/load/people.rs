@@ -138,7 +138,7 @@ pub(super) async fn jobs<C: ConnectionTrait>(
 }
 
 #[derive(FromQueryResult)]
-struct Used {
+struct Counted {
     tenant_id: Uuid,
     used: i64,
     waiting: i64,
@@ -181,7 +181,7 @@ pub(super) async fn seats<C: ConnectionTrait>(
     );
     sql.bind(now).push(")) AS waiting FROM seats s WHERE s.tenant_id IN (");
     sql.set(tenants.iter().map(|tenant| [tenant.0.into()])).push(")");
-    let rows = Used::find_by_statement(sql.into_statement()).all(db).await;
+    let rows = Counted::find_by_statement(sql.into_statement()).all(db).await;
     Ok(rows
         .map_err(store_error)?
         .into_iter()
