@@ -7,6 +7,7 @@ mod floor;
 mod latency;
 mod load;
 mod mail;
+mod many;
 mod reads;
 mod relay;
 mod report;
@@ -29,6 +30,8 @@ pub struct Effort {
     time: Duration,
     /// Events of the relay, mails of the mail step.
     items: usize,
+    /// Rows of an import, users of a bulk job.
+    people: usize,
 }
 
 fn main() -> Result<()> {
@@ -46,12 +49,14 @@ fn main() -> Result<()> {
             rounds: 1,
             time: Duration::from_secs(1),
             items: 500,
+            people: 2_000,
         }
     } else {
         Effort {
             rounds: 5,
             time: Duration::from_secs(5),
             items: 20_000,
+            people: 100_000,
         }
     };
     runtime()?.block_on(run(effort))
@@ -81,6 +86,7 @@ async fn run(effort: Effort) -> Result<()> {
     relay::run(&postgres, effort, &mut report).await?;
     mail::run(&postgres, effort, &mut report).await?;
     latency::run(&postgres, effort, &mut report).await?;
+    many::run(&postgres, effort, &mut report).await?;
     report.print();
     Ok(())
 }

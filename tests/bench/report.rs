@@ -33,14 +33,20 @@ impl Report {
 
     /// The resident memory of a process.
     pub(crate) fn memory(&mut self, when: &str, process: Option<u32>) -> Result<()> {
+        self.measure("resident memory", "VmRSS:", when, process)
+    }
+
+    /// The most memory that a process had resident so far.
+    pub(crate) fn peak(&mut self, when: &str, process: Option<u32>) -> Result<()> {
+        self.measure("most resident memory", "VmHWM:", when, process)
+    }
+
+    fn measure(&mut self, what: &str, field: &str, when: &str, process: Option<u32>) -> Result<()> {
         let id = process.context("a process that runs")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .context("VmRSS")?;
+        let line = status.lines().find(|line| line.starts_with(field)).context("a field")?;
         let kilobytes: f64 = line.split_whitespace().nth(1).context("a number")?.parse()?;
-        self.note(format!("resident memory, {when}: {:.0} MB", kilobytes / 1024.0));
+        self.note(format!("{what}, {when}: {:.0} MB", kilobytes / 1024.0));
         Ok(())
     }
 

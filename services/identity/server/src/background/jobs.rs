@@ -4,6 +4,7 @@
 //! Every replica works; one at a time has a job, for a chunk. Jobs take turns, so that a large one keeps no other tenant
 //! waiting; a chunk locks some hundred accounts for one short transaction, so that calls get in between.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -11,7 +12,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use usher_core::change::{Act, Changeset};
 use usher_core::event::{Event, EventType};
+use usher_core::ids::JobId;
 use usher_core::job::{ChunkKey, ItemInput, Job, JobState};
+use usher_core::ports::StoreError;
 
 use crate::app::App;
 use crate::authorize::{Caller, Judge};
@@ -28,6 +31,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often a chunk is tried that fails for a fault of ours, before its items are given up as failed.
 const TRIES: u32 = 5;
 
+/// How often the chunk that is next in a job failed for a fault of ours.
+type Tries = HashMap<JobId, u32>;
+
 /// Works on jobs.
 pub(crate) struct JobRunner {
     /// The service.
@@ -39,41 +45,44 @@ pub(crate) struct JobRunner {
 impl JobRunner {
     /// Works until told to stop. A chunk that was begun is finished first.
     pub(crate) async fn run(self, mut commits: watch::Receiver<u64>, shutdown: CancellationToken) {
-        let mut tries = 0;
+        let mut tries = Tries::new();
         while !shutdown.is_cancelled() {
-            let pause = match self.step(tries).await {
-                Ok(true) => {
-                    tries = 0;
-                    continue;
-                }
-                Ok(false) => PERIOD,
+            let failed = match self.step(&mut tries).await {
+                Ok(true) => continue,
+                Ok(false) => false,
                 Err(failure) => {
-                    tries = if matches!(failure, Failure::Internal(_)) {
-                        tries + 1
-                    } else {
-                        0
-                    };
                     tracing::warn!(%failure, "a chunk of a job cannot be dealt with now; it is tried again");
-                    PAUSE
+                    true
                 }
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = commits.changed(), if tries == 0 => {}
-                () = tokio::time::sleep(pause) => {}
+                _ = commits.changed(), if !failed => {}
+                () = tokio::time::sleep(if failed { PAUSE } else { PERIOD }) => {}
             }
         }
     }
 
     /// Deals with one chunk of one job; answers whether there was any.
-    async fn step(&self, tries: u32) -> Result<bool, Failure> {
+    async fn step(&self, tries: &mut Tries) -> Result<bool, Failure> {
         let store = &self.app.store;
         let now = self.app.clock.now();
         let Some(job) = store.claim_job(&self.owner, now, now + LEASE).await? else {
             return Ok(false);
         };
         let span = tracing::info_span!("job.chunk", job = %job.id, action = job.action.name(), number = job.next_chunk);
-        let done = tracing::Instrument::instrument(self.chunk(&job, tries), span).await;
+        let tried = tries.get(&job.id).copied().unwrap_or(0);
+        let done = tracing::Instrument::instrument(self.chunk(&job, tried), span).await;
+        match &done {
+            // A fault of ours; a database that is away is waited for as long as it takes.
+            Err(Failure::Internal(_) | Failure::Store(StoreError::Internal(_))) => {
+                tries.insert(job.id, tried + 1);
+            }
+            Err(_) => {}
+            Ok(()) => {
+                tries.remove(&job.id);
+            }
+        }
         store.release_job(job.tenant, job.id, &self.owner).await?;
         done.map(|()| true)
     }
@@ -85,7 +94,7 @@ impl JobRunner {
             return Err(Failure::Internal(format!("job {} lacks its chunk {number}", job.id)));
         };
         let judge = self.app.judge(&Caller::named(&job.actor), job.tenant).await;
-        let judge = judge.map_err(|status| Failure::Internal(status.message().to_owned()))?;
+        let judge = judge.map_err(|status| StoreError::Unavailable(status.message().to_owned()))?;
         let mut keys = bulk::keys(job.tenant, &job.action, &items);
         keys.jobs.insert((job.tenant, job.id));
         if needs_seats(&items, job) {

@@ -15,7 +15,7 @@ use usher_core::invitation::Message;
 use usher_core::job::{ImportMode, ItemInput, ItemOutcome, ItemResult};
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
-use usher_core::role::{Permission, RoleRef};
+use usher_core::role::{BuiltInRole, Permission, RoleRef};
 use usher_core::status::Status;
 use usher_core::user::Profile;
 
@@ -225,7 +225,9 @@ impl Rowing<'_> {
             if !placement.groups.is_empty() {
                 asking.require(Permission::GroupsEditMembers, &resource, &Intent::default())?;
             }
-            if !placement.roles.is_empty() {
+            // Whoever may bring people in may bring learners in.
+            let learner = RoleRef::BuiltIn(BuiltInRole::Learner);
+            if placement.roles.iter().any(|role| *role != learner) {
                 asking.require(Permission::RolesAssign, &resource, &self.intent(placement))?;
             }
         }
