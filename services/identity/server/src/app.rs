@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use usher_content::Renderer;
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub renderer: Arc<Renderer>,
     /// Who may do what.
     pub permissions: Permissions,
+    /// Wakes the work on jobs.
+    pub job_started: Arc<Notify>,
     /// Ends streams, and work that goes on by itself.
     pub shutdown: CancellationToken,
     /// How long claims hold.

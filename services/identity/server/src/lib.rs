@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use secrecy::SecretString;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 use usher_bus::memory::MemoryBus;
 use usher_bus::rabbitmq::RabbitMq;
@@ -115,6 +115,7 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         keys,
         renderer: Arc::new(Renderer::new()),
         permissions: config.authorization.permissions()?,
+        job_started: Arc::new(Notify::new()),
         shutdown: context.shutdown.clone(),
         leases: config.delivery.leases(),
         sender: Arc::new(Sender {
@@ -130,7 +131,7 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         app,
         owner: format!("{}-{}", context.name, Uuid::new_v4().simple()),
     };
-    tasks.spawn(runner.run(engine.commits(), shutdown.clone()));
+    tasks.spawn(runner.run(shutdown.clone()));
 
     let follower = (Arc::clone(&clock), Arc::clone(&store), shutdown.clone());
     tasks.spawn(async move { follower.0.follow(&*follower.1, follower.2).await });

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
+use sea_orm::sea_query::Expr;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, DbBackend, EntityTrait as _, Order, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
@@ -163,6 +164,11 @@ impl Jobs for SeaStore {
 
     #[tracing::instrument(name = "db.claim_job", level = "debug", skip_all, err(level = "debug"))]
     async fn claim_job(&self, owner: &str, now: Timestamp, until: Timestamp) -> Result<Option<Job>, StoreError> {
+        // Mostly there is none: that is asked without a lock.
+        let running = job::Entity::find().filter(Expr::cust("state = 'RUNNING'"));
+        if running.one(&self.reader).await.map_err(store_error)?.is_none() {
+            return Ok(None);
+        }
         // Who never had a turn comes first. Among the jobs of a tenant and among tenants alike: turns are short.
         let columns = columns_of::<job::Entity>("jobs");
         let mut sql = Sql::new(self.backend, "UPDATE jobs SET lease_owner = ");

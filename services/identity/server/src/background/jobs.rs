@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use usher_core::change::{Act, Changeset};
 use usher_core::event::{Event, EventType};
@@ -22,7 +21,7 @@ use crate::operations::bulk;
 use crate::operations::engine::{Command, Failure};
 use crate::operations::world::World;
 
-/// How often jobs are looked for, if nothing wakes.
+/// How often jobs are looked for: those that another replica started, or left.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long a job is lent out: longer than any chunk takes. It only keeps replicas from doing work in vain.
 const LEASE: TimeDelta = TimeDelta::seconds(30);
@@ -44,7 +43,7 @@ pub(crate) struct JobRunner {
 
 impl JobRunner {
     /// Works until told to stop. A chunk that was begun is finished first.
-    pub(crate) async fn run(self, mut commits: watch::Receiver<u64>, shutdown: CancellationToken) {
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut tries = Tries::new();
         while !shutdown.is_cancelled() {
             let failed = match self.step(&mut tries).await {
@@ -57,7 +56,7 @@ impl JobRunner {
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = commits.changed(), if !failed => {}
+                () = self.app.job_started.notified(), if !failed => {}
                 () = tokio::time::sleep(if failed { PAUSE } else { PERIOD }) => {}
             }
         }

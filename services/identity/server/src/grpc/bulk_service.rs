@@ -406,7 +406,9 @@ impl App {
             changes.jobs.insert((tenant, id), job.clone());
             Ok(answer(Some(convert::job(&job))))
         });
-        Ok(self.engine.run(command).await?)
+        let answer = self.engine.run(command).await?;
+        self.job_started.notify_one();
+        Ok(answer)
     }
 
     pub(super) async fn job(&self, tenant: TenantId, id: JobId) -> Result<Job, Status> {
