@@ -70,12 +70,12 @@ impl JobRunner {
             return Ok(false);
         };
         let span = tracing::info_span!("job.chunk", job = %job.id, action = job.action.name(), number = job.next_chunk);
-        let tried = tries.get(&job.id).copied().unwrap_or(0);
-        let done = tracing::Instrument::instrument(self.chunk(&job, tried), span).await;
+        let before = tries.get(&job.id).copied().unwrap_or(0);
+        let done = tracing::Instrument::instrument(self.chunk(&job, before), span).await;
         match &done {
             // A fault of ours; a database that is away is waited for as long as it takes.
             Err(Failure::Internal(_) | Failure::Store(StoreError::Internal(_))) => {
-                tries.insert(job.id, tried + 1);
+                tries.insert(job.id, before + 1);
             }
             Err(_) => {}
             Ok(()) => {
