@@ -40,7 +40,7 @@ const USERS: &str = "INSERT INTO users (tenant_id, user_id, version, email, emai
     (ARRAY['ACTIVE', 'ACTIVE', 'ACTIVE', 'INVITED', 'PENDING', 'ACTIVE', 'ACTIVE', 'DEACTIVATED', 'ACTIVE', 'INVITED'])[n % 10 + 1], \
     CASE WHEN n % 10 = 7 THEN 'ACTIVE' END, $2, CASE WHEN n % 100 = 3 THEN $2 - interval '1 day' WHEN n % 100 = 4 THEN $2 + interval '90 days' END, 'NONE', 0, \
     $2 - n * interval '1 second', $2, CASE WHEN n % 3 = 0 THEN '1970-01-01'::timestamptz ELSE $2 - n * interval '1 minute' END, \
-    CASE WHEN n % 10 = 3 AND n % 1000 = 3 THEN $2 END FROM generate_series(1, $3) n";
+    CASE WHEN n % 1000 = 9 THEN $2 END FROM generate_series(1, $3) n";
 const MEMBERS: &str = "INSERT INTO group_members (tenant_id, group_id, user_id) \
     SELECT $1, ('00000000-0000-0000-0000-00000000000' || n % 10)::uuid, md5($1::text || n)::uuid FROM generate_series(1, $2) n \
     WHERE n % 10 < 2 OR n % 1000 = 5";
