@@ -23,7 +23,7 @@ const LARGE: i32 = 1_000_000;
 const SMALL: i32 = 1_000;
 /// What a page may cost more among a million. Pages of a millisecond are measured no finer than that.
 const GROWTH: u32 = 2;
-const NOISE: Duration = Duration::from_millis(5);
+const NOISE: Duration = Duration::from_millis(15);
 const ROUNDS: usize = 7;
 
 /// Tables that no list may read as a whole.

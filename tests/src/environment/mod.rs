@@ -24,12 +24,23 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::Instant;
 
-/// A port of the loopback interface that was free a moment ago.
+/// A port of the loopback interface that was free a moment ago, and that this process gives out once. It lies below those
+/// that the system takes for outgoing connections, so that none of them has it before the server does.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")
-        .context("no free port")?
-        .local_addr()?
-        .port())
+    const FIRST: u16 = 20_000;
+    const COUNT: u32 = 12_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        // Processes that run beside each other begin at different places.
+        let number = std::process::id()
+            .wrapping_mul(97)
+            .wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST + u16::try_from(number % COUNT)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port from {FIRST} on")
 }
 
 /// A new folder for a server of this process: `target/test-env/<process>-<number>-<name>`.
