@@ -105,7 +105,7 @@ async fn copy(floor: &mut PgConnection, tenant: Uuid, people: usize) -> Result<f
         // Writing to a String cannot fail.
         let _ = writeln!(
             files[0],
-            "{tenant},{user},1,{address},{address},Ana,Silva {number},,\"[\"\"Year 7\"\"]\",silva {number},ana silva \
+            "{tenant},{user},1,{address},{address},Ana,Silva {number},en,\"[\"\"Year 7\"\"]\",silva {number},ana silva \
              {number} {address},PENDING,{at},NONE,0,{at},{at}"
         );
         let _ = writeln!(files[1], "{tenant},{user},user.created,{at},{body}");
