@@ -1,7 +1,8 @@
 //! `make bench`: ours beside the floor below it, in one run on one machine, so that the ratios hold where the figures do
 //! not. Each figure is the median of five; floor and ours take turns, so that a drift of the machine hits both.
 //!
-//! `--quick` runs everything once and briefly: to see that it works, not to quote.
+//! `--quick` runs everything once and briefly: to see that it works, not to quote. `--only` and the name of a step (calls, relay, mail,
+//! latency, many) runs that one.
 
 mod floor;
 mod latency;
@@ -59,35 +60,56 @@ fn main() -> Result<()> {
             people: 100_000,
         }
     };
-    runtime()?.block_on(run(effort))
+    let only = arguments.iter().position(|argument| argument == "--only");
+    let only = only.and_then(|position| arguments.get(position + 1)).cloned();
+    runtime()?.block_on(run(effort, only.as_deref()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-async fn run(effort: Effort) -> Result<()> {
+/// Every step, or the one that is named. What was measured is told, whatever becomes of a step.
+async fn run(effort: Effort, only: Option<&str>) -> Result<()> {
     let postgres = Postgres::start(Fsync::On).await?;
     let mut report = Report::default();
-    {
-        let database_url = Some(postgres.database().await?);
-        let system = System::start(Options {
-            database_url,
-            without_workers: true,
-            ..Options::default()
-        })
-        .await?;
-        report.memory("identity, idle", system.identity.id())?;
-        writes::run(&postgres, &system, effort, &mut report).await?;
-        report.memory("identity, after CreateUser", system.identity.id())?;
-        reads::run(&system, effort, &mut report).await?;
-        report.memory("identity, after GetUser and CheckAccess", system.identity.id())?;
-    }
-    relay::run(&postgres, effort, &mut report).await?;
-    mail::run(&postgres, effort, &mut report).await?;
-    latency::run(&postgres, effort, &mut report).await?;
-    let many = many::run(&postgres, effort, &mut report).await;
-    // What was measured is told, whatever became of the last step.
+    let done = steps(&postgres, effort, only, &mut report).await;
     report.print();
-    many
+    done
+}
+
+async fn steps(postgres: &Postgres, effort: Effort, only: Option<&str>, report: &mut Report) -> Result<()> {
+    let wanted = |step: &str| only.is_none_or(|only| only == step);
+    if wanted("calls") {
+        calls(postgres, effort, report).await?;
+    }
+    if wanted("relay") {
+        relay::run(postgres, effort, report).await?;
+    }
+    if wanted("mail") {
+        mail::run(postgres, effort, report).await?;
+    }
+    if wanted("latency") {
+        latency::run(postgres, effort, report).await?;
+    }
+    if wanted("many") {
+        many::run(postgres, effort, report).await?;
+    }
+    Ok(())
+}
+
+async fn calls(postgres: &Postgres, effort: Effort, report: &mut Report) -> Result<()> {
+    let database_url = Some(postgres.database().await?);
+    let system = System::start(Options {
+        database_url,
+        without_workers: true,
+        ..Options::default()
+    })
+    .await?;
+    report.memory("identity, idle", system.identity.id())?;
+    writes::run(postgres, &system, effort, report).await?;
+    report.memory("identity, after CreateUser", system.identity.id())?;
+    reads::run(&system, effort, report).await?;
+    report.memory("identity, after GetUser and CheckAccess", system.identity.id())?;
+    Ok(())
 }

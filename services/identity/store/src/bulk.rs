@@ -60,6 +60,38 @@ pub(crate) fn insert<E: EntityTrait>(
         .collect()
 }
 
+/// The statements that write rows which exist, and are locked: on PostgreSQL an `UPDATE`, which spares looking for a
+/// conflict; SQLite has the same through [`insert`].
+pub(crate) fn update<E: EntityTrait>(backend: DbBackend, rows: &[E::Model]) -> Vec<Sql> {
+    if backend != DbBackend::Postgres || rows.is_empty() {
+        return insert::<E>(backend, rows, &[], OnConflict::Replace);
+    }
+    let columns: Vec<E::Column> = E::Column::iter().collect();
+    let names: Vec<&str> = columns.iter().map(IdenStatic::as_str).collect();
+    let key: Vec<&str> = E::PrimaryKey::iter().map(|part| part.into_column().as_str()).collect();
+    let clause = |names: Vec<&str>, prefix: &str, between: &str| {
+        let parts = names.iter().map(|name| format!("{prefix}{name} = new.{name}"));
+        parts.collect::<Vec<_>>().join(between)
+    };
+    let replaced = names.iter().copied().filter(|name| !key.contains(name)).collect();
+    let mut sql = Sql::new(
+        backend,
+        format!(
+            "UPDATE {} AS old SET {} FROM (",
+            E::default().table_name(),
+            clause(replaced, "", ", ")
+        ),
+    );
+    unnest::<E>(&mut sql, &columns, rows);
+    sql.push(&format!(
+        ") AS new({}) WHERE {}",
+        names.join(", "),
+        clause(key, "old.", " AND ")
+    ));
+    vec![sql]
+}
+
+/// The rows as a query, in their order, since generated numbers follow it.
 fn unnest<E: EntityTrait>(sql: &mut Sql, columns: &[E::Column], rows: &[E::Model]) {
     let mut names = Vec::with_capacity(columns.len());
     let mut selected = Vec::with_capacity(columns.len());
@@ -83,7 +115,6 @@ fn unnest<E: EntityTrait>(sql: &mut Sql, columns: &[E::Column], rows: &[E::Model
         sql.push(if index == 0 { "" } else { ", " });
         sql.bind(array).push("::").push(kind.array_name());
     }
-    // In order, since generated numbers follow it.
     sql.push(") WITH ORDINALITY AS rows(")
         .push(&names.join(", "))
         .push(", place) ORDER BY place");

@@ -1,11 +1,11 @@
 //! Bulk jobs: chunk by chunk, each in one transaction together with its outcomes, so that a job goes on where it was after
 //! whatever ended it, and deals with no item twice (B7).
 //!
-//! Every replica works; one at a time has a job, for a chunk. Jobs take turns, so that a large one keeps no other tenant
+//! Every replica works; one at a time has a job, for a turn. Jobs take turns, so that a large one keeps no other tenant
 //! waiting; a chunk locks some hundred accounts for one short transaction, so that calls get in between.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,8 @@ use crate::operations::world::World;
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long a job is lent out: longer than any chunk takes. It only keeps replicas from doing work in vain.
 const LEASE: TimeDelta = TimeDelta::seconds(30);
+/// How long a job's turn is, while others may wait: it ends with the chunk that is dealt with then.
+const TURN: Duration = Duration::from_millis(250);
 /// The pause after a fault.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a chunk is tried that fails for a fault of ours, before its items are given up as failed.
@@ -62,28 +64,46 @@ impl JobRunner {
         }
     }
 
-    /// Deals with one chunk of one job; answers whether there was any.
+    /// Gives one job its turn; answers whether there was any.
     async fn step(&self, tries: &mut Tries) -> Result<bool, Failure> {
         let store = &self.app.store;
         let now = self.app.clock.now();
         let Some(job) = store.claim_job(&self.owner, now, now + LEASE).await? else {
             return Ok(false);
         };
-        let span = tracing::info_span!("job.chunk", job = %job.id, action = job.action.name(), number = job.next_chunk);
-        let before = tries.get(&job.id).copied().unwrap_or(0);
-        let done = tracing::Instrument::instrument(self.chunk(&job, before), span).await;
-        match &done {
-            // A fault of ours; a database that is away is waited for as long as it takes.
-            Err(Failure::Internal(_) | Failure::Store(StoreError::Internal(_))) => {
-                tries.insert(job.id, before + 1);
+        let (tenant, id) = (job.tenant, job.id);
+        let done = self.turn(job, tries).await;
+        store.release_job(tenant, id, &self.owner).await?;
+        done.map(|()| true)
+    }
+
+    /// Deals with chunk after chunk, until the turn is over.
+    async fn turn(&self, mut job: Job, tries: &mut Tries) -> Result<(), Failure> {
+        let began = Instant::now();
+        loop {
+            let span =
+                tracing::info_span!("job.chunk", job = %job.id, action = job.action.name(), number = job.next_chunk);
+            let before = tries.get(&job.id).copied().unwrap_or(0);
+            let done = tracing::Instrument::instrument(self.chunk(&job, before), span).await;
+            match &done {
+                // A fault of ours; a database that is away is waited for as long as it takes.
+                Err(Failure::Internal(_) | Failure::Store(StoreError::Internal(_))) => {
+                    tries.insert(job.id, before + 1);
+                }
+                Err(_) => {}
+                Ok(()) => {
+                    tries.remove(&job.id);
+                }
             }
-            Err(_) => {}
-            Ok(()) => {
-                tries.remove(&job.id);
+            done?;
+            if began.elapsed() >= TURN {
+                return Ok(());
+            }
+            match self.app.store.job(job.tenant, job.id).await? {
+                Some(next) if next.state == JobState::Running => job = next,
+                _ => return Ok(()),
             }
         }
-        store.release_job(job.tenant, job.id, &self.owner).await?;
-        done.map(|()| true)
     }
 
     async fn chunk(&self, job: &Job, tries: u32) -> Result<(), Failure> {

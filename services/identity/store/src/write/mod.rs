@@ -13,7 +13,7 @@ use usher_core::ports::StoreError;
 use usher_core::timer::{TimerKey, TimerKind};
 use usher_core::user::User;
 
-use crate::bulk::{OnConflict, insert};
+use crate::bulk::{OnConflict, insert, update};
 use crate::entity::{attempt, delivery, history, invitation, outbox, response, suppression, tenant, timer, user};
 use crate::error::store_error;
 use crate::sql::Sql;
@@ -92,7 +92,7 @@ fn users(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
     };
     let rows = |users: Vec<(&(TenantId, UserId), &User)>| users.into_iter().map(row).collect::<Vec<_>>();
     all.extend(insert::<user::Entity>(backend, &rows(new), &[], OnConflict::Fail));
-    all.extend(insert::<user::Entity>(backend, &rows(old), &[], OnConflict::Replace));
+    all.extend(update::<user::Entity>(backend, &rows(old)));
 }
 
 fn mail(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
