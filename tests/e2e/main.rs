@@ -14,6 +14,7 @@ mod invitations;
 mod listing;
 mod mails;
 mod mutations;
+mod pacing;
 mod permissions;
 mod plain_text;
 mod school_year;

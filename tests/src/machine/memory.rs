@@ -90,6 +90,7 @@ impl Memory {
             suppressed: self.suppressed.contains_key(&address),
             seats: Seats::default(),
             belonging: Belonging::default(),
+            mailed_at: Vec::new(),
             user,
             invitation,
             deliveries,

@@ -57,6 +57,8 @@ pub const METHODS: &[(&str, Permission)] = &[
     ("TenantService/CreateTenant", Permission::TenantsCreate),
     ("TenantService/GetTenant", Permission::TenantsRead),
     ("TenantService/UpdateTenant", Permission::TenantsUpdate),
+    ("TenantService/PauseMail", Permission::TenantsUpdate),
+    ("TenantService/ResumeMail", Permission::TenantsUpdate),
     ("TransferService/ImportUsers", Permission::UsersImport),
     ("TransferService/ExportUsers", Permission::UsersExport),
     ("UserService/CreateUser", Permission::UsersCreate),

@@ -48,6 +48,10 @@ event_types! {
     UserUpdated = "user.updated",
     /// Registration was completed while every seat was taken: they wait for one (U8).
     SeatWaiting = "seat.waiting",
+    /// Mail of the tenant was paused (B15).
+    MailPaused = "mail.paused",
+    /// It goes on.
+    MailResumed = "mail.resumed",
     /// They became a member of a group.
     MembershipAdded = "membership.added",
     /// They are a member of a group no more.

@@ -13,6 +13,7 @@ pub mod group;
 pub mod ids;
 pub mod invitation;
 pub mod job;
+pub mod pacing;
 pub mod ports;
 pub mod refusal;
 pub mod role;

@@ -66,6 +66,8 @@ pub struct Keys {
     pub with_seats: Option<Timestamp>,
     /// Accounts come with their groups and roles.
     pub with_belonging: bool,
+    /// Accounts of tenants with a cap on mails come with the instants since this one at which a mail was sent to them (B8).
+    pub with_mailed_since: Option<Timestamp>,
     /// Groups that must not vanish meanwhile.
     pub groups: BTreeSet<(TenantId, GroupId)>,
     /// Tenants whose groups are all needed. With `lock_tenants`, none of them changes meanwhile.
@@ -97,6 +99,10 @@ impl Keys {
             (one, other) => one.or(other),
         };
         self.with_belonging |= other.with_belonging;
+        self.with_mailed_since = match (self.with_mailed_since, other.with_mailed_since) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
         self.groups.extend(&other.groups);
         self.trees.extend(&other.trees);
         self.roles.extend(&other.roles);
@@ -402,6 +408,13 @@ pub trait Directory: Send + Sync {
     ) -> Result<Vec<(i64, SeatEntry)>, StoreError>;
     /// Whoever waits for a seat and could take one, the longest waiting first.
     async fn seat_queue(&self, tenant: TenantId, now: Timestamp, limit: u32) -> Result<Vec<UserId>, StoreError>;
+    /// Mails to people that were due before an instant and wait still: those that a pause held (B15), the longest waiting first.
+    async fn waiting_mails(
+        &self,
+        tenant: TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(UserId, DeliveryId)>, StoreError>;
     /// The changes of an account and of its invitations, the newest first. Never pruned with the outbox.
     async fn history(&self, tenant: TenantId, user: UserId, limit: u32) -> Result<Vec<Event>, StoreError>;
 }

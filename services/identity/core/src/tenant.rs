@@ -5,11 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::TenantId;
+use crate::pacing::{self, QuietHours};
 use crate::refusal::FieldViolation;
 use crate::seats::SeatPolicy;
 
 /// Steps of a reminder ladder.
 pub const MAX_REMINDERS: usize = 10;
+
+/// The highest cap on mails to a person and day.
+pub const MAX_DAILY_MAILS: i32 = 100;
 
 /// An organisation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +48,21 @@ pub struct Settings {
     pub sender_name: String,
     /// Where answers go; empty: to the sender.
     pub reply_to: String,
+    /// Of users without one: IANA name; empty: UTC.
+    #[serde(default)]
+    pub time_zone: String,
+    /// When no automatic mail goes out, in the recipient's time zone (B8).
+    #[serde(default)]
+    pub quiet_hours: Option<QuietHours>,
+    /// How many mails of all kinds a person gets a day before automatic ones wait for the next; 0: no cap (B8).
+    #[serde(default)]
+    pub daily_mail_cap: i32,
+    /// Since when no mail goes out (B15).
+    #[serde(default)]
+    pub mail_paused_at: Option<Timestamp>,
+    /// When the last pause ended: mails that were due before wait for their turn.
+    #[serde(default)]
+    pub mail_resumed_at: Option<Timestamp>,
 }
 
 const MINUTE: i64 = 60;
@@ -62,6 +81,11 @@ impl Settings {
             seat_policy: SeatPolicy::Refuse,
             sender_name: String::new(),
             reply_to: String::new(),
+            time_zone: String::new(),
+            quiet_hours: None,
+            daily_mail_cap: 0,
+            mail_paused_at: None,
+            mail_resumed_at: None,
         }
     }
 
@@ -93,6 +117,18 @@ impl Settings {
             violations.push(FieldViolation::new(
                 "tenant.reminder_ladder",
                 "must rise strictly: each step is counted from the invitation",
+            ));
+        }
+        if pacing::zone(&self.time_zone).is_none() {
+            violations.push(FieldViolation::new(
+                "tenant.time_zone",
+                "is no IANA time zone; give a name such as Europe/Paris",
+            ));
+        }
+        if !(0..=MAX_DAILY_MAILS).contains(&self.daily_mail_cap) {
+            violations.push(FieldViolation::new(
+                "tenant.daily_mail_cap",
+                "must be from 0 (no cap) to 100",
             ));
         }
         if self.seat_limit < 0 {

@@ -81,6 +81,15 @@ pub fn message(text: &str, max: usize) -> Result<String, String> {
     Ok(text)
 }
 
+/// A time zone: a name of the IANA database, in its casing. Empty stays empty.
+pub fn time_zone(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match crate::pacing::zone(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("is no IANA time zone; write for example Europe/Paris".into()),
+    }
+}
+
 /// A language tag (RFC 5646): two or three letters, then subtags; in its usual casing. Empty stays empty.
 pub fn language(text: &str) -> Result<String, String> {
     let text = text.trim().replace('_', "-");

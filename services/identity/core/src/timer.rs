@@ -18,11 +18,13 @@ pub enum TimerKind {
     Expiration,
     /// A seat is free, and somebody may wait for it (U8). Subject: the tenant.
     Seat,
+    /// A pause of mail has ended: what it held goes out little by little (B15). Subject: the tenant.
+    Mail,
 }
 
 impl TimerKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Delivery, Self::Lapse, Self::Expiration, Self::Seat];
+    pub const ALL: [Self; 5] = [Self::Delivery, Self::Lapse, Self::Expiration, Self::Seat, Self::Mail];
 
     /// As in columns: `DELIVERY`.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +33,7 @@ impl TimerKind {
             Self::Lapse => "LAPSE",
             Self::Expiration => "EXPIRATION",
             Self::Seat => "SEAT",
+            Self::Mail => "MAIL",
         }
     }
 

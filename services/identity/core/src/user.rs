@@ -44,6 +44,9 @@ pub struct Profile {
     pub last_name: String,
     /// BCP 47; empty: the tenant's default.
     pub language: String,
+    /// IANA name; empty: the tenant's.
+    #[serde(default)]
+    pub time_zone: String,
     /// Sorted, without duplicates.
     pub labels: Vec<String>,
 }
@@ -57,6 +60,7 @@ impl Profile {
             first_name: String::new(),
             last_name: String::new(),
             language: String::new(),
+            time_zone: String::new(),
             labels: Vec::new(),
         }
     }

@@ -75,6 +75,13 @@ pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
             SeatPolicy::Wait => proto::SeatPolicy::Wait,
         }
         .into(),
+        time_zone: settings.time_zone.clone(),
+        quiet_hours: settings.quiet_hours.map(|quiet| {
+            let (start, end) = quiet.texts();
+            proto::QuietHours { start, end }
+        }),
+        daily_mail_cap: settings.daily_mail_cap,
+        mail_pause_time: settings.mail_paused_at.map(time),
     }
 }
 
@@ -105,6 +112,7 @@ pub(crate) fn user(user: &User, now: Timestamp) -> proto::User {
         delete_time: user.deletes_at.map(time),
         last_login_time: user.last_login_at.map(time),
         seat_wait_time: user.seat_waiting_since.map(time),
+        time_zone: user.profile.time_zone.clone(),
     }
 }
 

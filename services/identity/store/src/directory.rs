@@ -8,7 +8,7 @@ use usher_core::account::{Account, Belonging};
 use usher_core::clock::Timestamp;
 use usher_core::event::Event;
 use usher_core::group::Group;
-use usher_core::ids::{InvitationId, TenantId, UserId};
+use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::invitation::Invitation;
 use usher_core::ports::{
     After, AssignmentQuery, DeliveryQuery, DeliveryRecord, Directory, GroupQuery, InvitationQuery, Keys, StoreError,
@@ -202,6 +202,19 @@ impl Directory for SeaStore {
         let users = list_people::seat_queue(tenant, now, limit);
         let users: Vec<Uuid> = users.into_tuple().all(&self.reader).await.map_err(store_error)?;
         Ok(users.into_iter().map(UserId).collect())
+    }
+
+    #[tracing::instrument(name = "db.waiting_mails", skip_all, err(level = "debug"))]
+    async fn waiting_mails(
+        &self,
+        tenant: TenantId,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(UserId, DeliveryId)>, StoreError> {
+        let mails = list::waiting_mails(tenant, before, limit);
+        let mails: Vec<(Uuid, Uuid)> = mails.into_tuple().all(&self.reader).await.map_err(store_error)?;
+        let ids = |(user, mail)| (UserId(user), DeliveryId(mail));
+        Ok(mails.into_iter().map(ids).collect())
     }
 
     async fn history(&self, tenant: TenantId, user: UserId, limit: u32) -> Result<Vec<Event>, StoreError> {

@@ -9,6 +9,7 @@ use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, Select, Statement, Value,
 };
+use usher_core::clock::Timestamp;
 use usher_core::delivery::Attempt;
 use usher_core::ids::{GroupId, TenantId};
 use usher_core::invitation::InvitationState;
@@ -343,6 +344,21 @@ pub(crate) fn escaped(text: &str) -> String {
         escaped.push(c);
     }
     escaped
+}
+
+/// Mails to people that were due before an instant and wait still, the longest waiting first.
+pub(crate) fn waiting_mails(tenant: TenantId, before: Timestamp, limit: u32) -> Select<delivery::Entity> {
+    use delivery::Column;
+    delivery::Entity::find()
+        .select_only()
+        .columns([Column::UserId, Column::DeliveryId])
+        .filter(Column::TenantId.eq(tenant.0))
+        // Word for word as in the index.
+        .filter(Expr::cust("state IN ('QUEUED', 'DEFERRED')"))
+        .filter(Column::DueAt.lte(before))
+        .filter(Column::UserId.is_not_null())
+        .order_by_asc(Column::DueAt)
+        .limit(u64::from(limit))
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use clap::{Args, Subcommand};
 use prost_types::{Duration, FieldMask};
-use usher_proto::identity::v1::{CreateTenantRequest, GetTenantRequest, SeatPolicy, Tenant, UpdateTenantRequest};
+use usher_proto::identity::v1::{
+    CreateTenantRequest, GetTenantRequest, PauseMailRequest, QuietHours, ResumeMailRequest, SeatPolicy, Tenant,
+    UpdateTenantRequest,
+};
 
 use super::{Change, Session, choice};
 use crate::client::incomplete;
@@ -39,6 +42,16 @@ pub(crate) enum Tenants {
         #[command(flatten)]
         change: Change,
     },
+    /// Stop all mail to people; everything else goes on.
+    PauseMail {
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Let mail go on: what was held goes out little by little.
+    ResumeMail {
+        #[command(flatten)]
+        change: Change,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +80,28 @@ pub(crate) struct Settings {
     /// Where answers to mails go.
     #[arg(long, value_name = "ADDRESS")]
     reply_to: Option<String>,
+    /// The time zone of users without one, for example Europe/Paris.
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
+    /// When no reminders go out, in the recipient's time zone: for example 20:00-08:00; "" for never.
+    #[arg(long, value_name = "FROM-TO", value_parser = quiet_hours)]
+    quiet_hours: Option<Quiet>,
+    /// Mails to a person and day before reminders wait for the next day; 0: no cap.
+    #[arg(long, value_name = "NUMBER")]
+    daily_mail_cap: Option<i32>,
+}
+
+/// Quiet hours, or none.
+#[derive(Debug, Clone)]
+struct Quiet(Option<QuietHours>);
+
+fn quiet_hours(text: &str) -> Result<Quiet, String> {
+    if text.is_empty() {
+        return Ok(Quiet(None));
+    }
+    let (start, end) = text.split_once('-').ok_or("write for example 20:00-08:00")?;
+    let (start, end) = (start.trim().to_owned(), end.trim().to_owned());
+    Ok(Quiet(Some(QuietHours { start, end })))
 }
 
 impl Settings {
@@ -86,6 +121,9 @@ impl Settings {
         set("seat_policy", self.seat_policy.is_some());
         set("sender_name", self.sender_name.is_some());
         set("reply_to", self.reply_to.is_some());
+        set("time_zone", self.time_zone.is_some());
+        set("quiet_hours", self.quiet_hours.is_some());
+        set("daily_mail_cap", self.daily_mail_cap.is_some());
         tenant.default_language = self.language.clone().unwrap_or_default();
         tenant.invitation_lifetime = self.invitation_lifetime;
         tenant.reminder_ladder.clone_from(&self.reminders);
@@ -94,6 +132,9 @@ impl Settings {
         tenant.seat_policy = self.seat_policy.unwrap_or_default().into();
         tenant.sender_name = self.sender_name.clone().unwrap_or_default();
         tenant.reply_to = self.reply_to.clone().unwrap_or_default();
+        tenant.time_zone = self.time_zone.clone().unwrap_or_default();
+        tenant.quiet_hours = self.quiet_hours.clone().and_then(|quiet| quiet.0);
+        tenant.daily_mail_cap = self.daily_mail_cap.unwrap_or_default();
         paths
     }
 }
@@ -151,6 +192,20 @@ pub(super) async fn run(command: &Tenants, session: &Session) -> Result<Exit, Fa
             };
             client.update_tenant(request).await?.into_inner().tenant
         }
+        Tenants::PauseMail { change } => {
+            let request = PauseMailRequest {
+                tenant_id: session.client.tenant.clone(),
+                options: Some(change.options()),
+            };
+            client.pause_mail(request).await?.into_inner().tenant
+        }
+        Tenants::ResumeMail { change } => {
+            let request = ResumeMailRequest {
+                tenant_id: session.client.tenant.clone(),
+                options: Some(change.options()),
+            };
+            client.resume_mail(request).await?.into_inner().tenant
+        }
     };
     show(session, &tenant.ok_or_else(|| incomplete("tenant"))?)
 }
@@ -206,8 +261,35 @@ fn show(session: &Session, tenant: &Tenant) -> Result<Exit, Failure> {
             ),
             ("Mails come from", tenant.sender_name.clone()),
             ("Answers go to", tenant.reply_to.clone()),
+            ("Time zone", or(&tenant.time_zone, "UTC")),
+            (
+                "Quiet hours",
+                tenant
+                    .quiet_hours
+                    .as_ref()
+                    .map_or("none".into(), |quiet| format!("{} to {}", quiet.start, quiet.end)),
+            ),
+            (
+                "Mails a day",
+                if tenant.daily_mail_cap == 0 {
+                    "no cap".into()
+                } else {
+                    format!("at most {}, then reminders wait", tenant.daily_mail_cap)
+                },
+            ),
+            (
+                "Mail",
+                match tenant.mail_pause_time.as_ref() {
+                    Some(since) => format!("paused since {}", time::show(Some(since))),
+                    None => "goes out".into(),
+                },
+            ),
             ("Created", time::show(tenant.create_time.as_ref())),
         ],
     )?;
     Ok(Exit::Done)
+}
+
+fn or(text: &str, otherwise: &str) -> String {
+    if text.is_empty() { otherwise } else { text }.to_owned()
 }

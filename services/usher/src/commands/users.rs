@@ -120,6 +120,9 @@ struct Profile {
     /// Language of mails, for example fr or pt-BR.
     #[arg(long, value_name = "TAG")]
     language: Option<String>,
+    /// Time zone, for example Europe/Paris: decides when it is night for this person.
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
     /// A label; repeat it for several. They replace those that are there.
     #[arg(long)]
     label: Vec<String>,
@@ -269,6 +272,7 @@ async fn create(create: &Create, session: &Session) -> Result<User, Failure> {
         first_name,
         last_name,
         language,
+        time_zone,
         label,
         external_id,
     } = &create.profile;
@@ -285,6 +289,7 @@ async fn create(create: &Create, session: &Session) -> Result<User, Failure> {
             first_name: first_name.clone().unwrap_or_default(),
             last_name: last_name.clone().unwrap_or_default(),
             language: language.clone().unwrap_or_default(),
+            time_zone: time_zone.clone().unwrap_or_default(),
             labels: label.clone(),
             external_id: external_id.clone().unwrap_or_default(),
             expire_time: create.expire,
@@ -306,6 +311,7 @@ async fn update(update: &Update, session: &Session) -> Result<User, Failure> {
         first_name,
         last_name,
         language,
+        time_zone,
         label,
         external_id,
     } = &update.profile;
@@ -314,6 +320,7 @@ async fn update(update: &Update, session: &Session) -> Result<User, Failure> {
         ("first_name", first_name.is_some()),
         ("last_name", last_name.is_some()),
         ("language", language.is_some()),
+        ("time_zone", time_zone.is_some()),
         ("labels", update.no_labels || !label.is_empty()),
         ("external_id", external_id.is_some()),
         ("delete_time", update.delete_on.is_some()),
@@ -336,6 +343,7 @@ async fn update(update: &Update, session: &Session) -> Result<User, Failure> {
             first_name: first_name.clone().unwrap_or_default(),
             last_name: last_name.clone().unwrap_or_default(),
             language: language.clone().unwrap_or_default(),
+            time_zone: time_zone.clone().unwrap_or_default(),
             labels: label.clone(),
             external_id: external_id.clone().unwrap_or_default(),
             delete_time: update.delete_on.and_then(Expiration::time),
@@ -415,6 +423,7 @@ pub(super) fn pairs(user: &User) -> Vec<(&'static str, String)> {
         ("Waits for a seat since", time::show(user.seat_wait_time.as_ref())),
         ("Last sign-in", time::show(user.last_login_time.as_ref())),
         ("Language", user.language.clone()),
+        ("Time zone", user.time_zone.clone()),
         ("Labels", user.labels.join(", ")),
         ("External id", user.external_id.clone()),
         ("Created", time::show(user.create_time.as_ref())),

@@ -142,6 +142,8 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
     ("TenantService/CreateTenant", Tenant, ["", "", "", "", "", "", ""]),
     ("TenantService/GetTenant", Tenant, ["o", "", "", "", "", "", ""]),
     ("TenantService/UpdateTenant", Tenant, ["o", "", "", "", "", "", ""]),
+    ("TenantService/PauseMail", Tenant, ["o", "", "", "", "", "", ""]),
+    ("TenantService/ResumeMail", Tenant, ["o", "", "", "", "", "", ""]),
     ("TransferService/ImportUsers", Place, ["o", "o", "", "", "", "", ""]),
     ("TransferService/ExportUsers", Place, ["o", "o", "", "", "", "", ""]),
     ("UserService/CreateUser", Place, ["o", "o", "", "", "o", "", ""]),

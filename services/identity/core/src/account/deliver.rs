@@ -84,6 +84,9 @@ impl Account {
             self.mark_undeliverable(index, act, changes);
             return Begin::NotNeeded(NotNeeded::Suppressed);
         }
+        if self.hold_back(index, act, changes) {
+            return Begin::NotNeeded(NotNeeded::NotDue);
+        }
         Begin::Claimed(claim(&mut self.deliveries[index], worker, leases, act, changes))
     }
 
@@ -98,7 +101,7 @@ impl Account {
         changes: &mut Changeset,
     ) -> Result<Timestamp, Refusal> {
         let index = self.index(id).ok_or(Refusal::ClaimLost)?;
-        if !self.is_wanted(&self.deliveries[index], act.now) {
+        if !self.is_wanted(&self.deliveries[index], act.now) || self.is_mail_paused() {
             return Err(Refusal::ClaimLost);
         }
         transmit(&mut self.deliveries[index], claim, leases, act, changes)
@@ -170,6 +173,7 @@ impl Account {
         }
         let wanted = self.is_wanted(&self.deliveries[index], act.now);
         match is_free(&self.deliveries[index], act.now) {
+            Ok(()) if wanted && self.hold_back(index, act, changes) => {}
             Ok(()) if wanted => {
                 free(&mut self.deliveries[index], changes);
                 let due = due_event(&self.deliveries[index], Some(&self.user), act);

@@ -45,9 +45,12 @@ impl Account {
                 delivery.state,
                 DeliveryState::Queued | DeliveryState::Deferred | DeliveryState::Claimed(_)
             );
-            if wanted && pending && self.user.expires_at.is_none_or(|at| delivery.due_at < at) {
+            // One that may go now shows since when it waits.
+            let allowed = self.may_go_at(delivery, delivery.due_at.max(now));
+            let at = if allowed > now { allowed } else { delivery.due_at };
+            if wanted && pending && !self.is_mail_paused() && self.user.expires_at.is_none_or(|end| at < end) {
                 steps.push(NextStep {
-                    at: delivery.due_at,
+                    at,
                     action,
                     reminder_step: delivery.reminder_step,
                 });
@@ -71,8 +74,17 @@ impl Account {
         steps
     }
 
-    /// One sentence: why this status.
+    /// Why this status, in a sentence; another one if mail is paused (B15).
     pub fn summary(&self, now: Timestamp) -> String {
+        let mut summary = self.why(now);
+        if let Some(since) = self.tenant.settings.mail_paused_at {
+            let since = since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+            summary.push_str(&format!(" Mail is paused since {since}."));
+        }
+        summary
+    }
+
+    fn why(&self, now: Timestamp) -> String {
         let since = self
             .user
             .effective_since(now)

@@ -15,6 +15,7 @@ mod deliver;
 mod explain;
 mod invite;
 mod mail;
+mod pace;
 mod profile;
 mod seat;
 mod standing;
@@ -28,6 +29,7 @@ pub use deliver::{Begin, NotNeeded, Resolution};
 pub use explain::{NextAction, NextStep};
 pub use invite::Registration;
 pub use mail::Detached;
+pub use pace::{mailed_since, set_mail_timer};
 pub use profile::ProfileUpdate;
 pub use seat::{seat_timer, wake_waiting};
 
@@ -61,6 +63,9 @@ pub struct Account {
     pub seats: Seats,
     /// Their groups and roles.
     pub belonging: Belonging,
+    /// When mails were sent to them within the last [`crate::pacing::LONGEST_DAY`]. Loaded only where the command asked for it
+    /// and the tenant has a cap.
+    pub mailed_at: Vec<Timestamp>,
 }
 
 /// What is needed to create an account.
@@ -128,6 +133,7 @@ impl Account {
             suppressed,
             seats,
             belonging: Belonging::default(),
+            mailed_at: Vec::new(),
         };
         changes.created_users.insert((account.user.tenant, account.user.id));
         changes
@@ -205,6 +211,7 @@ impl Account {
             .invitation
             .as_ref()
             .is_some_and(|i| i.effective_state(act.now) != i.state)
+            && !self.prolong_held(act, changes)
         {
             let act = by_clock("the lifetime of the link is over");
             self.close_invitation(InvitationState::Lapsed, EventType::InvitationLapsed, &act, changes);

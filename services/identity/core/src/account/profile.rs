@@ -20,6 +20,7 @@ pub struct ProfileUpdate {
     pub first_name: Option<String>,
     pub last_name: Option<String>,
     pub language: Option<String>,
+    pub time_zone: Option<String>,
     pub labels: Option<Vec<String>>,
     pub deletes_at: Option<Option<Timestamp>>,
 }
@@ -65,6 +66,10 @@ impl Account {
         if let Some(language) = update.language {
             set("language", language != profile.language);
             profile.language = language;
+        }
+        if let Some(time_zone) = update.time_zone {
+            set("time_zone", time_zone != profile.time_zone);
+            profile.time_zone = time_zone;
         }
         if let Some(labels) = update.labels {
             set("labels", labels != profile.labels);

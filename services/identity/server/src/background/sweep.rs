@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
-use usher_core::account::{Effect, wake_waiting};
+use usher_core::account::{Effect, mailed_since, set_mail_timer, wake_waiting};
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Clock;
 use usher_core::ids::{DeliveryId, InvitationId};
+use usher_core::pacing::RESUMED_PER_SECOND;
 use usher_core::ports::{Keys, Store, StoreError};
 use usher_core::timer::{Timer, TimerKind};
 
@@ -71,9 +73,15 @@ impl Sweep {
             let result = self.fill_seats(&timer).await;
             return (timer, result);
         }
+        if timer.key.kind == TimerKind::Mail {
+            let result = self.release_mail(&timer).await;
+            return (timer, result);
+        }
         let span = tracing::info_span!("job.timer", kind = timer.key.kind.as_str(), subject = %timer.key.subject);
         let fired = timer.clone();
-        let command = Command::new(keys(&timer), move |world, changes| {
+        let mut keys = keys(&timer);
+        keys.with_mailed_since = Some(mailed_since(self.clock.now()));
+        let command = Command::new(keys, move |world, changes| {
             fire(&fired, world, changes);
             Ok(())
         });
@@ -120,6 +128,43 @@ impl Sweep {
     }
 }
 
+impl Sweep {
+    /// Lets mails go that a pause held, some hundreds at a time and evenly spread (B15).
+    async fn release_mail(&self, timer: &Timer) -> Result<(), Failure> {
+        let (key, tenant) = (timer.key, timer.key.tenant);
+        let found = self.store.tenant(tenant).await?;
+        let resumed = found.and_then(|tenant| tenant.settings.mail_resumed_at);
+        let held = match resumed {
+            Some(at) => self.store.waiting_mails(tenant, at, BATCH).await?,
+            None => Vec::new(),
+        };
+        let keys = Keys {
+            tenants: [tenant].into(),
+            users: held.iter().map(|(user, _)| (tenant, *user)).collect(),
+            with_mail: true,
+            ..Keys::default()
+        };
+        let command = Command::new(keys, move |world, changes| {
+            let settings = &world.tenant(tenant)?.settings;
+            if settings.mail_paused_at.is_some() || held.is_empty() {
+                changes.clear_timer(key);
+                return Ok(());
+            }
+            let gap = TimeDelta::milliseconds(1_000 / RESUMED_PER_SECOND);
+            let mut at = world.now;
+            for (user, delivery) in &held {
+                at += gap;
+                if let Ok(account) = world.account(tenant, *user) {
+                    account.release(*delivery, at, changes);
+                }
+            }
+            set_mail_timer(&*world.tenant(tenant)?, at, changes);
+            Ok(())
+        });
+        self.engine.run(command).await
+    }
+}
+
 fn keys(timer: &Timer) -> Keys {
     let tenant = timer.key.tenant;
     Keys {
@@ -127,7 +172,9 @@ fn keys(timer: &Timer) -> Keys {
         users: timer.user.map(|user| (tenant, user)).into_iter().collect(),
         deliveries: match timer.key.kind {
             TimerKind::Delivery => [(tenant, DeliveryId(timer.key.subject))].into(),
-            TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat => std::collections::BTreeSet::new(),
+            TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Mail => {
+                std::collections::BTreeSet::new()
+            }
         },
         with_mail: true,
         ..Keys::default()
@@ -150,7 +197,9 @@ fn fire(timer: &Timer, world: &mut World, changes: &mut Changeset) {
             Some(test) => test.on_timer(&act, changes),
             None => changes.clear_timer(timer.key),
         },
-        (TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat, None) => changes.clear_timer(timer.key),
-        (TimerKind::Seat, Some(_)) => {}
+        (TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Mail, None) => {
+            changes.clear_timer(timer.key)
+        }
+        (TimerKind::Seat | TimerKind::Mail, Some(_)) => {}
     }
 }

@@ -18,6 +18,7 @@ pub(super) fn profile(given: &ProtoUser, faults: &mut Faults) -> Profile {
         first_name: faults.take("user.first_name", text::name(&given.first_name, text::MAX_NAME)),
         last_name: faults.take("user.last_name", text::name(&given.last_name, text::MAX_NAME)),
         language: faults.take("user.language", text::language(&given.language)),
+        time_zone: faults.take("user.time_zone", text::time_zone(&given.time_zone)),
         labels: faults.labels("user.labels", &given.labels),
     }
 }
@@ -35,6 +36,7 @@ pub(super) fn update(given: &ProtoUser, paths: &[String], now: Timestamp, faults
                 update.last_name = Some(faults.take("user.last_name", text::name(&given.last_name, text::MAX_NAME)));
             }
             "language" => update.language = Some(faults.take("user.language", text::language(&given.language))),
+            "time_zone" => update.time_zone = Some(faults.take("user.time_zone", text::time_zone(&given.time_zone))),
             "labels" => update.labels = Some(faults.labels("user.labels", &given.labels)),
             "delete_time" => {
                 update.deletes_at = Some(faults.expiration("user.delete_time", given.delete_time, now));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use usher_core::account::wake_waiting;
+use usher_core::change::{Act, Changeset};
 use usher_core::ids::TenantId;
+use usher_core::pacing::QuietHours;
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
 use usher_core::role::Permission;
@@ -13,8 +15,9 @@ use usher_core::tenant::{Settings, Tenant};
 use usher_core::text;
 use usher_proto::identity::v1::tenant_service_server::TenantService;
 use usher_proto::identity::v1::{
-    CreateTenantRequest, CreateTenantResponse, GetTenantRequest, GetTenantResponse, SeatPolicy, Tenant as ProtoTenant,
-    UpdateTenantRequest, UpdateTenantResponse,
+    CreateTenantRequest, CreateTenantResponse, GetTenantRequest, GetTenantResponse, MutationOptions, PauseMailRequest,
+    PauseMailResponse, ResumeMailRequest, ResumeMailResponse, SeatPolicy, Tenant as ProtoTenant, UpdateTenantRequest,
+    UpdateTenantResponse,
 };
 
 use crate::app::App;
@@ -33,6 +36,9 @@ const PATHS: &[&str] = &[
     "sender_name",
     "reply_to",
     "seat_policy",
+    "time_zone",
+    "quiet_hours",
+    "daily_mail_cap",
 ];
 
 #[tonic::async_trait]
@@ -152,6 +158,50 @@ impl TenantService for App {
         });
         Ok(Response::new(self.engine.run(command).await?))
     }
+
+    async fn pause_mail(&self, request: Request<PauseMailRequest>) -> Result<Response<PauseMailResponse>, Status> {
+        let (id, options) = (request.get_ref().tenant_id.clone(), request.get_ref().options.clone());
+        let tenant = switch_mail(self, "PauseMail", &request, &id, options, Tenant::pause_mail).await?;
+        Ok(Response::new(PauseMailResponse { tenant: Some(tenant) }))
+    }
+
+    async fn resume_mail(&self, request: Request<ResumeMailRequest>) -> Result<Response<ResumeMailResponse>, Status> {
+        let (id, options) = (request.get_ref().tenant_id.clone(), request.get_ref().options.clone());
+        let tenant = switch_mail(self, "ResumeMail", &request, &id, options, Tenant::resume_mail).await?;
+        Ok(Response::new(ResumeMailResponse { tenant: Some(tenant) }))
+    }
+}
+
+/// Pauses mail, or lets it go on (B15).
+async fn switch_mail<M: prost::Message>(
+    app: &App,
+    method: &'static str,
+    request: &Request<M>,
+    id: &str,
+    options: Option<MutationOptions>,
+    switch: fn(&mut Tenant, &Act, &mut Changeset) -> bool,
+) -> Result<ProtoTenant, Status> {
+    let caller = Caller::of(request.metadata())?;
+    let mut faults = Faults::default();
+    let mutation = Mutation::parse(method, request, options.as_ref(), &app.keys, &mut faults);
+    let id: TenantId = faults.id("tenant_id", id);
+    finish(faults)?;
+    app.permit(&caller, id, Permission::TenantsUpdate).await?;
+    let keys = Keys {
+        tenants: [id].into(),
+        lock_tenants: true,
+        ..Keys::default()
+    };
+    let command = mutation.clone().command(id, keys, move |world, changes| {
+        let mut tenant = (*world.tenant(id)?).clone();
+        if switch(&mut tenant, &mutation.act(world.now), changes) {
+            let tenant = Arc::new(tenant.clone());
+            world.loaded.tenants.insert(id, Arc::clone(&tenant));
+            changes.tenants.insert(id, tenant);
+        }
+        Ok(convert::tenant(&tenant))
+    });
+    Ok(app.engine.run(command).await?)
 }
 
 fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
@@ -164,6 +214,9 @@ fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
         "sender_name" => !tenant.sender_name.is_empty(),
         "reply_to" => !tenant.reply_to.is_empty(),
         "seat_policy" => tenant.seat_policy != 0,
+        "time_zone" => !tenant.time_zone.is_empty(),
+        "quiet_hours" => tenant.quiet_hours.is_some(),
+        "daily_mail_cap" => tenant.daily_mail_cap != 0,
         _ => true,
     }
 }
@@ -196,6 +249,20 @@ fn set(settings: &mut Settings, given: &ProtoTenant, path: &str, faults: &mut Fa
             Ok(SeatPolicy::Wait) => settings.seat_policy = seats::SeatPolicy::Wait,
             Err(_) => faults.add("tenant.seat_policy", "is unknown"),
         },
+        "time_zone" => {
+            settings.time_zone = faults.take("tenant.time_zone", text::time_zone(&given.time_zone));
+        }
+        "quiet_hours" => {
+            settings.quiet_hours = given.quiet_hours.as_ref().and_then(|given| {
+                let parsed = QuietHours::parse(&given.start, &given.end);
+                if parsed.is_none() {
+                    let way_out = "needs two different times from 00:00 to 23:59, for example 20:00 and 08:00";
+                    faults.add("tenant.quiet_hours", way_out);
+                }
+                parsed
+            });
+        }
+        "daily_mail_cap" => settings.daily_mail_cap = given.daily_mail_cap,
         "reply_to" => {
             settings.reply_to = if given.reply_to.is_empty() {
                 String::new()

@@ -39,6 +39,7 @@ const PATHS: &[&str] = &[
     "first_name",
     "last_name",
     "language",
+    "time_zone",
     "labels",
     "delete_time",
 ];

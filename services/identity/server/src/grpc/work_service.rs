@@ -1,7 +1,7 @@
 //! Work, for workers: begun and ended by conditional updates.
 
 use tonic::{Request, Response, Status};
-use usher_core::account::{Begin, Effect, NotNeeded};
+use usher_core::account::{Begin, Effect, NotNeeded, mailed_since};
 use usher_core::clock::Timestamp;
 use usher_core::delivery::{Claim, Report};
 use usher_core::ids::{ClaimId, DeliveryId, TenantId, UserId};
@@ -42,7 +42,11 @@ impl WorkService for App {
         finish(faults)?;
         self.permit_worker(&caller)?;
         let (app, leases, act) = (self.clone(), self.leases, by_worker());
-        let command = Command::new(work.keys(), move |world, changes| {
+        let keys = Keys {
+            with_mailed_since: Some(mailed_since(self.now())),
+            ..work.keys()
+        };
+        let command = Command::new(keys, move |world, changes| {
             let act = act(world.now);
             let Some(user) = work.user else {
                 let tenant = world.tenant(work.tenant)?;

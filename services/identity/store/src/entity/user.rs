@@ -49,6 +49,8 @@ pub struct Model {
     pub last_login_at: DateTimeUtc,
     pub seat_waiting_since: Option<DateTimeUtc>,
     pub edited_fields: Json,
+    /// IANA name; empty: the tenant's.
+    pub time_zone: String,
 }
 
 impl fmt::Debug for Model {
@@ -108,6 +110,7 @@ impl From<&User> for Model {
             last_login_at: user.last_login_at.unwrap_or_default(),
             seat_waiting_since: user.seat_waiting_since,
             edited_fields: to_json(&user.edited_fields),
+            time_zone: profile.time_zone.clone(),
         }
     }
 }
@@ -135,6 +138,7 @@ impl TryFrom<Model> for User {
                 first_name: row.first_name,
                 last_name: row.last_name,
                 language: row.language,
+                time_zone: row.time_zone,
                 labels: from_json("the labels", row.labels)?,
             },
             status,

@@ -8,8 +8,10 @@ pub(crate) mod people;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, EntityTrait as _, FromQueryResult, Value};
 use usher_core::account::{Account, Detached};
+use usher_core::clock::Timestamp;
 use usher_core::delivery::Delivery;
 use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::invitation::Invitation;
@@ -60,6 +62,7 @@ pub(crate) async fn load<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locki
         let users: Vec<_> = users.iter().map(|user| (user.tenant, user.id)).collect();
         belongings = people::belongings(db, &users).await?;
     }
+    let mut mailed = mailed(db, keys, &users, &loaded.tenants).await?;
     loaded.jobs = people::jobs(db, keys, locking).await?;
     if let Some(now) = keys.with_seats {
         let limited = loaded.tenants.values().filter(|tenant| tenant.settings.seat_limit > 0);
@@ -95,6 +98,7 @@ pub(crate) async fn load<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locki
             suppressed: loaded.suppressed.contains(&email),
             seats: loaded.seats.get(&user.tenant).cloned().unwrap_or_default(),
             belonging: belongings.remove(&key).unwrap_or_default(),
+            mailed_at: mailed.remove(&key).unwrap_or_default(),
             user,
         };
         if account.user.status != Status::Erased && keys.emails.contains(&email) {
@@ -281,6 +285,40 @@ async fn suppressed<C: ConnectionTrait>(
         .await;
     let rows = rows.map_err(store_error)?.into_iter();
     Ok(rows.map(|row| (TenantId(row.tenant_id), row.email_key)).collect())
+}
+
+/// When mails were sent to users of tenants that have a cap (B8).
+async fn mailed<C: ConnectionTrait>(
+    db: &C,
+    keys: &Keys,
+    users: &[User],
+    tenants: &HashMap<TenantId, Arc<Tenant>>,
+) -> Result<HashMap<AccountKey, Vec<Timestamp>>, StoreError> {
+    let capped = |user: &&User| {
+        let tenant = tenants.get(&user.tenant);
+        tenant.is_some_and(|tenant| tenant.settings.daily_mail_cap > 0)
+    };
+    let users: Vec<_> = users.iter().filter(capped).collect();
+    let Some(since) = keys.with_mailed_since.filter(|_| !users.is_empty()) else {
+        return Ok(HashMap::new());
+    };
+    let mut sql = Sql::new(
+        db.get_database_backend(),
+        "SELECT d.tenant_id, d.user_id, d.ended_at AS key FROM deliveries d \
+         WHERE d.state IN ('SENT', 'UNCERTAIN') AND d.ended_at >= ",
+    );
+    sql.bind(since).push(" AND (d.tenant_id, d.user_id) IN (");
+    sql.set(users.iter().map(|user| [user.tenant.0.into(), user.id.0.into()]))
+        .push(")");
+    let rows = Owned::<DateTime<Utc>>::find_by_statement(sql.into_statement())
+        .all(db)
+        .await;
+    let mut mailed: HashMap<AccountKey, Vec<Timestamp>> = HashMap::new();
+    for row in rows.map_err(store_error)? {
+        let key = (TenantId(row.tenant_id), UserId(row.user_id));
+        mailed.entry(key).or_default().push(row.key);
+    }
+    Ok(mailed)
 }
 
 /// What hangs on accounts.

@@ -3,6 +3,7 @@
 
 mod delivering;
 mod inviting;
+mod pacing;
 mod profile;
 mod reminding;
 mod seats;

@@ -394,6 +394,7 @@ impl Rowing<'_> {
             last_name: set("last_name", &kept.last_name),
             language: set("language", &kept.language),
             labels: kept.labels.clone(),
+            time_zone: None,
             deletes_at: kept.deletes,
         }
     }

@@ -1,0 +1,169 @@
+//! Holding mail back: over night, for the next day (B8), and while the tenant's mail is paused (B15).
+
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+
+use super::Account;
+use super::mail::{free, save, set_timer};
+use crate::change::{Act, Changeset};
+use crate::clock::Timestamp;
+use crate::delivery::{Delivery, DeliveryState};
+use crate::event::EventType;
+use crate::ids::DeliveryId;
+use crate::invitation::InvitationState;
+use crate::pacing::{LONGEST_DAY, QuietHours, day_of, next_day, zone};
+use crate::tenant::Tenant;
+use crate::timer::{Timer, TimerKey, TimerKind};
+
+/// For how long a mail that a pause held is worth trying once the pause is over, at least.
+const SECOND_CHANCE: TimeDelta = TimeDelta::days(5);
+/// How often a mail that is held by a pause is looked at: the end of the pause sets it free.
+const LOOK: TimeDelta = TimeDelta::days(1);
+
+impl Account {
+    /// The time zone that the person lives by.
+    pub fn time_zone(&self) -> Tz {
+        let own = Some(self.user.profile.time_zone.as_str()).filter(|name| !name.is_empty());
+        zone(own.unwrap_or(&self.tenant.settings.time_zone)).unwrap_or(Tz::UTC)
+    }
+
+    /// When a mail that is due may go: automatic ones outside of the quiet hours only, and on a day on which the person has
+    /// not had as many as the cap allows (B8). The cap counts every mail.
+    pub(super) fn may_go_at(&self, delivery: &Delivery, due: Timestamp) -> Timestamp {
+        if !delivery.kind.is_automatic() {
+            return due;
+        }
+        let (settings, zone) = (&self.tenant.settings, self.time_zone());
+        let outside = |quiet: Option<QuietHours>, at| quiet.map_or(at, |quiet| quiet.end_after(at, zone));
+        let at = outside(settings.quiet_hours, due);
+        let cap = usize::try_from(settings.daily_mail_cap).unwrap_or(0);
+        if cap == 0 || self.mails_of_day(delivery, at, zone) < cap {
+            return at;
+        }
+        outside(settings.quiet_hours, next_day(at, zone))
+    }
+
+    /// Mails of the day of an instant: those that were sent, and others that may be going out just now.
+    fn mails_of_day(&self, but: &Delivery, at: Timestamp, zone: Tz) -> usize {
+        let day = day_of(at, zone);
+        let sent = self.mailed_at.iter().filter(|sent| **sent >= day);
+        let going = self.deliveries.iter().filter(|other| {
+            let under_way = matches!(other.state, DeliveryState::Claimed(_) | DeliveryState::Transmitting(_));
+            under_way && other.id != but.id
+        });
+        sent.count() + going.count()
+    }
+
+    /// Puts a mail off that is due and must not go yet; answers whether it did.
+    pub(super) fn hold_back(&mut self, index: usize, act: &Act, changes: &mut Changeset) -> bool {
+        let paused = self.is_mail_paused();
+        let at = self.may_go_at(&self.deliveries[index], act.now);
+        if !paused && at <= act.now {
+            return false;
+        }
+        free(&mut self.deliveries[index], changes);
+        let delivery = &mut self.deliveries[index];
+        if paused {
+            set_timer(delivery, act.now + LOOK, changes);
+            return true;
+        }
+        delivery.due_at = at;
+        save(delivery, changes);
+        set_timer(delivery, at, changes);
+        true
+    }
+
+    /// The pause is over: a mail that it held goes at an instant, and is worth trying as if it were new.
+    pub fn release(&mut self, id: DeliveryId, at: Timestamp, changes: &mut Changeset) {
+        let Some(delivery) = self.deliveries.iter_mut().find(|delivery| delivery.id == id) else {
+            return;
+        };
+        if !matches!(delivery.state, DeliveryState::Queued | DeliveryState::Deferred) {
+            return;
+        }
+        delivery.due_at = at;
+        if delivery.invitation.is_none() {
+            delivery.give_up_at = delivery.give_up_at.max(at + SECOND_CHANCE);
+        }
+        save(delivery, changes);
+        set_timer(delivery, at, changes);
+    }
+
+    /// A link that a pause kept from being sent does not die of it (B15): it lives for as long as one that is new.
+    pub(super) fn prolong_held(&mut self, act: &Act, changes: &mut Changeset) -> bool {
+        let lapses_at = act.now + self.tenant.settings.invitation_lifetime();
+        let paused = self.is_mail_paused();
+        let Some(invitation) = &mut self.invitation else {
+            return false;
+        };
+        if !paused || invitation.state != InvitationState::Queued {
+            return false;
+        }
+        invitation.lapses_at = lapses_at;
+        let (id, generation) = (invitation.id, invitation.generation);
+        self.save_invitation(changes);
+        self.set_timer(TimerKind::Lapse, id.0, lapses_at, changes);
+        for delivery in &mut self.deliveries {
+            let brings_it = delivery.invitation == Some(id) && delivery.generation == generation;
+            if brings_it && delivery.state.name().is_live() {
+                delivery.give_up_at = lapses_at;
+                save(delivery, changes);
+            }
+        }
+        true
+    }
+
+    pub(super) fn is_mail_paused(&self) -> bool {
+        self.tenant.settings.mail_paused_at.is_some()
+    }
+}
+
+/// Mails sent since then count for the day of an instant, wherever the recipient is.
+pub fn mailed_since(now: Timestamp) -> Timestamp {
+    now - LONGEST_DAY
+}
+
+impl Tenant {
+    /// Stops all mail to people (B15); everything else goes on. Answers whether it went until now.
+    pub fn pause_mail(&mut self, act: &Act, changes: &mut Changeset) -> bool {
+        if self.settings.mail_paused_at.is_some() {
+            return false;
+        }
+        self.settings.mail_paused_at = Some(act.now);
+        self.settings.mail_resumed_at = None;
+        self.version += 1;
+        changes.events.push(act.event(EventType::MailPaused, self.id, None));
+        changes.clear_timer(mail_timer(self));
+        true
+    }
+
+    /// Mail goes on: what was held goes out little by little. Answers whether it was paused.
+    pub fn resume_mail(&mut self, act: &Act, changes: &mut Changeset) -> bool {
+        if self.settings.mail_paused_at.take().is_none() {
+            return false;
+        }
+        self.settings.mail_resumed_at = Some(act.now);
+        self.version += 1;
+        changes.events.push(act.event(EventType::MailResumed, self.id, None));
+        set_mail_timer(self, act.now, changes);
+        true
+    }
+}
+
+/// Looks for mails that a pause held.
+pub fn set_mail_timer(tenant: &Tenant, due_at: Timestamp, changes: &mut Changeset) {
+    changes.set_timer(Timer {
+        key: mail_timer(tenant),
+        user: None,
+        due_at,
+        fired: 0,
+    });
+}
+
+fn mail_timer(tenant: &Tenant) -> TimerKey {
+    TimerKey {
+        tenant: tenant.id,
+        kind: TimerKind::Mail,
+        subject: tenant.id.0,
+    }
+}
