@@ -136,10 +136,7 @@ fn u8_created_active_at_the_limit_is_refused_or_waits() {
         Account::create(Arc::clone(tenant), Seats::new(1, 0), new, false, &act(now), changes)
     };
     let mut changes = Changeset::default();
-    assert_eq!(
-        create(&stage.account.tenant, &mut changes).unwrap_err(),
-        all_taken(1)
-    );
+    assert_eq!(create(&stage.account.tenant, &mut changes).unwrap_err(), all_taken(1));
     assert!(changes.is_empty());
     let stage = with_seats(stage, 1, 1, SeatPolicy::Wait);
     let waiting = create(&stage.account.tenant, &mut changes).unwrap();
@@ -186,7 +183,11 @@ fn u8_whoever_was_active_before_comes_after_those_who_wait() {
         let refused = |waiting| Err(Refusal::SeatLimit { limit: 5, waiting });
         assert_eq!(back(Seats::new(5, 0)), refused(0));
         assert_eq!(back(Seats::new(5, 2)), refused(2));
-        assert_eq!(back(Seats::new(4, 1)), refused(1), "one is free, and somebody waits for it");
+        assert_eq!(
+            back(Seats::new(4, 1)),
+            refused(1),
+            "one is free, and somebody waits for it"
+        );
         assert_eq!(back(Seats::new(4, 0)), Ok(Effect::Changed));
         assert_eq!(stage.account.user.status, Status::ACTIVE);
     }
