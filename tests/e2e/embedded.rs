@@ -12,6 +12,7 @@ use usher_proto::identity::v1::{DeliveryState, DenialReason, UserStatus};
 use usher_tests::environment::mail::ParsedMail;
 use usher_tests::environment::processes::Process;
 use usher_tests::environment::{eventually, free_port, new_folder};
+use usher_tests::ledger;
 use usher_tests::system::Clients;
 
 use crate::command_line::{printed, usher};
@@ -25,6 +26,13 @@ struct Embedded {
     folder: PathBuf,
     server: String,
     clients: Clients,
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        let url = format!("sqlite:{}", self.folder.join("usher.db").display());
+        ledger::check_at_end(&url, async || ledger::check_database(&url).await);
+    }
 }
 
 impl Embedded {

@@ -5,9 +5,10 @@ use tonic::{Code, Status};
 use usher_proto::identity::v1 as api;
 use usher_proto::identity::v1::import_users_request::Part;
 use usher_proto::identity::v1::{FileFormat, ImportMode, JobOutcome, UserStatus};
-use usher_tests::system::System;
+use usher_tests::environment::{eventually, new_folder};
+use usher_tests::system::{Options, System, vars};
 
-use crate::stage::{Stage, Together, assert_refused, refused, together};
+use crate::stage::{PATIENCE, Stage, Together, apart, assert_refused, refused, together};
 
 impl<G: std::ops::Deref<Target = System>> Stage<G> {
     fn importing(&self, mode: ImportMode) -> api::ImportSettings {
@@ -305,6 +306,50 @@ fn an_export_has_the_chosen_columns_carries_no_formula_and_can_be_imported_again
         let twice = stage.exporting(FileFormat::Csv, &["email", "email", "shoe_size"], "");
         let refusal = refused(stage.clients.transfer().export_users(twice).await.map(drop));
         assert_eq!((refusal.code, refusal.fields.len()), (Code::InvalidArgument, 2));
+        Ok(())
+    })
+}
+
+/// L10: a file has no name while it is on its way in, so that nothing of it is left when the service is killed.
+#[test]
+fn nothing_of_an_upload_is_left_when_the_service_is_killed_in_the_middle() -> Result<()> {
+    const PIECES: usize = 32;
+    const PIECE: usize = 64 << 10;
+    apart(async {
+        let folder = new_folder("uploads")?;
+        let options = Options {
+            sqlite: true,
+            identity: vars([("TMPDIR", folder.display().to_string())]),
+            ..Options::default()
+        };
+        let mut system = System::start(options).await?;
+        let settings = api::ImportSettings {
+            tenant_id: system.tenant(api::Tenant::default()).await?,
+            mode: ImportMode::Create.into(),
+            ..api::ImportSettings::default()
+        };
+        let pieces = (0..PIECES).map(|_| Part::Data(vec![b'a'; PIECE]));
+        let parts = std::iter::once(Part::Settings(settings)).chain(pieces);
+        let parts: Vec<_> = parts.map(|part| api::ImportUsersRequest { part: Some(part) }).collect();
+        // The end of the file never comes.
+        let parts = futures::StreamExt::chain(futures::stream::iter(parts), futures::stream::pending());
+        let mut client = system.clients()?.transfer();
+        let upload = tokio::spawn(async move { client.import_users(parts).await });
+
+        let open = format!("/proc/{}/fd", system.identity.id().context("it runs")?);
+        eventually("the pieces are on disk", PATIENCE, async || {
+            let mut files = std::fs::read_dir(&open).ok()?.filter_map(Result::ok);
+            files.find(|file| {
+                let is_ours = std::fs::read_link(file.path()).is_ok_and(|path| path.starts_with(&folder));
+                let size = std::fs::metadata(file.path()).map_or(0, |it| it.len());
+                is_ours && size == (PIECES * PIECE) as u64
+            })
+        })
+        .await?;
+        assert_eq!(std::fs::read_dir(&folder)?.count(), 0, "it has a name");
+        system.identity.kill();
+        assert!(upload.await?.is_err());
+        assert_eq!(std::fs::read_dir(&folder)?.count(), 0, "something is left");
         Ok(())
     })
 }

@@ -24,11 +24,13 @@ use usher_proto::identity::v1::transfer_service_client::TransferServiceClient;
 use usher_proto::identity::v1::user_service_client::UserServiceClient;
 use usher_proto::identity::v1::work_service_client::WorkServiceClient;
 use usher_proto::identity::v1::{CreateTenantRequest, Tenant};
+use uuid::Uuid;
 
 use crate::environment::postgres::Postgres;
 use crate::environment::processes::Process;
 use crate::environment::rabbitmq::Broker;
 use crate::environment::{free_port, new_folder};
+use crate::ledger::{self, Seats};
 
 /// A key for links; its value is no matter.
 pub const LINK_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVm";
@@ -194,6 +196,14 @@ pub struct System {
     environment: Vec<(String, String)>,
     clock: PathBuf,
     ahead: std::sync::atomic::AtomicI64,
+    /// What was found right when the seats were checked last.
+    checked: tokio::sync::Mutex<BTreeMap<Uuid, Seats>>,
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        ledger::check_at_end(&self.database_url, async || self.check_seats().await);
+    }
 }
 
 impl System {
@@ -263,7 +273,14 @@ impl System {
             environment,
             clock,
             ahead,
+            checked: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// B13: checks that the ledger of each tenant adds up to its active accounts, and to what the service tells. Happens by
+    /// itself when the system is dropped; tests that share one do it when they end.
+    pub async fn check_seats(&self) -> Result<()> {
+        ledger::check(self, &mut *self.checked.lock().await).await
     }
 
     /// Clients that act as nobody in particular.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta};
+use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Timestamp;
@@ -18,6 +19,7 @@ use usher_core::tenant::{Settings, Tenant};
 use usher_core::user::{Credential, Profile, User};
 use usher_store::{SeaStore, StoreConfig};
 use usher_tests::environment::postgres::Postgres;
+use usher_tests::ledger;
 
 /// A database of its own.
 pub(crate) struct Stage {
@@ -27,6 +29,14 @@ pub(crate) struct Stage {
     /// Exists in the database.
     pub(crate) tenant: TenantId,
     _folder: Option<TempDir>,
+}
+
+/// B13, after every promise: what the store counts is what its ledger adds up to.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let url = self.config.url.expose_secret();
+        ledger::check_at_end(url, async || ledger::check_count(url).await);
+    }
 }
 
 impl Stage {

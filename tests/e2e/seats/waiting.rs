@@ -144,6 +144,56 @@ fn nobody_gets_in_before_those_who_wait() -> Result<()> {
     })
 }
 
+/// U8, S7, S11: also not who had a seat before, while a free one has not been given to them yet.
+#[test]
+fn whoever_was_active_before_comes_after_those_who_wait() -> Result<()> {
+    on_both(&async |house: &mut House| {
+        house.seats(2, SeatPolicy::Wait).await?;
+        let [ana, bo] = [house.active("ana").await?, house.active("bo").await?];
+        house.expire(&bo, Some(house.after(HOUR))).await?;
+        let [(cy, first), (dee, second)] = [house.invite_one("cy").await?, house.invite_one("dee").await?];
+        for link in [&first, &second] {
+            assert!(house.accept(link).await?.seat_wait_time.is_some());
+        }
+        house.deactivate(&ana).await?;
+        // Whether or not the seat was given to cy already.
+        let told = refused(house.reactivate(&ana).await);
+        assert_eq!(
+            (told.code, told.reason.as_str()),
+            (Code::ResourceExhausted, "SEAT_LIMIT")
+        );
+        house.becomes_active(&cy).await?;
+        let told = refused(house.reactivate(&ana).await);
+        assert!(told.message.contains("1 person waits"), "{}", told.message);
+
+        house.system.advance(HOUR).await?;
+        assert_refused(house.expire(&bo, None).await, Code::ResourceExhausted, "SEAT_LIMIT");
+        house.becomes_active(&dee).await?;
+        let told = refused(house.expire(&bo, None).await);
+        assert!(told.message.contains("all 2 seats are taken"), "{}", told.message);
+
+        // The same again and again: a seat is free, and somebody waits for it.
+        let mut leaves = cy;
+        for number in 0..10 {
+            let (waits, link) = house.invite_one(&format!("p{number}")).await?;
+            assert!(house.accept(&link).await?.seat_wait_time.is_some());
+            house.deactivate(&leaves).await?;
+            let back = house.reactivate(&leaves).await;
+            assert_refused(back, Code::ResourceExhausted, "SEAT_LIMIT");
+            house.becomes_active(&waits).await?;
+            leaves = waits;
+        }
+        assert_eq!(house.usage().await?, (2, 2, 0, 0));
+
+        // Nobody waits, and a seat is left: at once.
+        house.limit(4).await?;
+        assert_eq!(house.reactivate(&ana).await?.status(), UserStatus::Active);
+        assert_eq!(house.expire(&bo, None).await?.status(), UserStatus::Active);
+        assert_eq!((house.usage().await?, house.sum().await?), ((4, 4, 0, 0), 4));
+        Ok(())
+    })
+}
+
 /// B13
 #[test]
 fn the_forecast_tells_what_is_open_what_is_left_and_what_will_lack() -> Result<()> {

@@ -62,7 +62,8 @@ pub(crate) type Alone = Stage<RwLockWriteGuard<'static, System>>;
 pub(crate) fn together(test: impl AsyncFnOnce(Together) -> Result<()>) -> Result<()> {
     RUNTIME.block_on(async {
         let shared = shared().await?;
-        test(Stage::new(shared.system.read().await, &shared.sink).await?).await
+        let outcome = test(Stage::new(shared.system.read().await, &shared.sink).await?).await;
+        outcome.and(shared.system.read().await.check_seats().await)
     })
 }
 
@@ -72,7 +73,8 @@ pub(crate) fn alone(test: impl AsyncFnOnce(Alone) -> Result<()>) -> Result<()> {
         let shared = shared().await?;
         let mut system = shared.system.write().await;
         revive(&mut system).await?;
-        test(Stage::new(system, &shared.sink).await?).await
+        let outcome = test(Stage::new(system, &shared.sink).await?).await;
+        outcome.and(shared.system.read().await.check_seats().await)
     })
 }
 

@@ -76,6 +76,7 @@ impl Laws {
         self.check_deliveries(memory, now, task, changes)?;
         self.check_invitations(memory, now, task, answer, changes)?;
         waiting::check_timers(memory, now)?;
+        check_seats(memory)?;
         self.check_answer(memory, now, task, answer)
     }
 
@@ -285,6 +286,16 @@ impl Laws {
             || "to a suppressed address".into(),
         )
     }
+}
+
+/// B13: the ledger adds up to those who are active.
+fn check_seats(memory: &Memory) -> Law {
+    let sum: i64 = memory.seats.iter().map(|entry| entry.change).sum();
+    let active = memory.users.values().filter(|user| user.status == Status::ACTIVE);
+    let active = i64::try_from(active.count()).unwrap_or(i64::MAX);
+    law(sum == active, || {
+        format!("the ledger adds up to {sum}, and {active} are active")
+    })
 }
 
 fn is_onboarding(mail: &Delivery) -> bool {

@@ -7,11 +7,12 @@ use std::fmt::Debug;
 
 use usher_core::account::Account;
 use usher_core::change::Changeset;
+use usher_core::clock::Timestamp;
 use usher_core::event::Event;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::invitation::InvitationState;
 use usher_core::ports::{Cursor, DeliveryQuery, InvitationQuery, Loaded, Store, StoreError, Transaction, UserQuery};
-use usher_core::status::StatusName;
+use usher_core::status::{Status, StatusName};
 use usher_core::timer::{Timer, TimerKey};
 
 use super::command::Command;
@@ -161,7 +162,7 @@ impl<'a> Lockstep<'a> {
 
 impl Follower<'_> {
     /// Everything that the store tells outside of transactions.
-    async fn check(&self, memory: &Memory, script: &Script, now: usher_core::clock::Timestamp) -> Result<(), String> {
+    async fn check(&self, memory: &Memory, script: &Script, now: Timestamp) -> Result<(), String> {
         let tenant = script.tenant.id;
         let keys: Vec<(TenantId, UserId)> = memory.users.keys().copied().collect();
         let users = self.store.users(&keys).await.map_err(text)?;
@@ -177,6 +178,7 @@ impl Follower<'_> {
             same("the history", &history, &kept)?;
         }
         self.check_lists(memory, tenant, now).await?;
+        self.check_seats(memory, tenant, now).await?;
 
         let mut events = Vec::new();
         let mut cursor = self.start.clone();
@@ -192,12 +194,22 @@ impl Follower<'_> {
         same("the events", &events, &memory.events)
     }
 
-    async fn check_lists(
-        &self,
-        memory: &Memory,
-        tenant: TenantId,
-        now: usher_core::clock::Timestamp,
-    ) -> Result<(), String> {
+    async fn check_seats(&self, memory: &Memory, tenant: TenantId, now: Timestamp) -> Result<(), String> {
+        let mut ledger = self.store.seat_ledger(tenant, None, None, ALL).await.map_err(text)?;
+        ledger.reverse();
+        let entries: Vec<_> = ledger.into_iter().map(|(_, entry)| entry).collect();
+        same("the ledger of seats", &entries, &memory.seats)?;
+        let active = memory.users.values();
+        let active = active.filter(|user| user.effective_status(now) == Status::ACTIVE);
+        let usage = self.store.seat_usage(tenant, now, now).await.map_err(text)?;
+        same(
+            "the seats used",
+            &usage.used,
+            &i64::try_from(active.count()).unwrap_or(i64::MAX),
+        )
+    }
+
+    async fn check_lists(&self, memory: &Memory, tenant: TenantId, now: Timestamp) -> Result<(), String> {
         for status in StatusName::ALL {
             let query = UserQuery {
                 statuses: vec![status],

@@ -11,7 +11,7 @@ use usher_core::event::Event;
 use usher_core::ids::{ClaimId, DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::invitation::Invitation;
 use usher_core::ports::{Keys, Loaded};
-use usher_core::seats::Seats;
+use usher_core::seats::{SeatEntry, Seats};
 use usher_core::tenant::Tenant;
 use usher_core::timer::{Timer, TimerKey, refire_pause};
 use usher_core::user::User;
@@ -31,6 +31,8 @@ pub struct Memory {
     pub suppressed: BTreeMap<(TenantId, String), (String, Timestamp)>,
     /// In order.
     pub events: Vec<Event>,
+    /// The ledger, in order.
+    pub seats: Vec<SeatEntry>,
 }
 
 impl Memory {
@@ -162,6 +164,7 @@ impl Memory {
             self.suppressed.insert(key.clone(), cause.clone());
         }
         self.events.extend(changes.events.iter().cloned());
+        self.seats.extend(changes.seats.iter().cloned());
     }
 
     /// As [`usher_core::ports::Timers::take_due`], without a limit: the timers as they were, in order of their time.

@@ -370,6 +370,9 @@ pub trait Directory: Send + Sync {
     async fn list_users(&self, query: &UserQuery) -> Result<Vec<User>, StoreError>;
     /// A user with what hangs on them: as `Transaction::load`, without the lock.
     async fn account(&self, tenant: TenantId, user: UserId) -> Result<Option<Account>, StoreError>;
+    /// What a transaction would load at this moment, as far as that can be told without a lock: each table is read at an
+    /// instant of its own.
+    async fn look(&self, keys: &Keys) -> Result<Loaded, StoreError>;
     /// One invitation.
     async fn invitation(&self, tenant: TenantId, id: InvitationId) -> Result<Option<Invitation>, StoreError>;
     /// One page of invitations.

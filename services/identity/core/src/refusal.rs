@@ -118,8 +118,8 @@ pub enum Refusal {
         "the file would deactivate {share} % of the active users, more than the {limit} % that are allowed; check it, or allow more (max_deactivated_percent)"
     )]
     SafetyStop { share: i64, limit: i64 },
-    #[error("all {0} seats are taken; deactivate somebody, or raise the limit (UpdateTenant)")]
-    SeatLimit(i64),
+    #[error("{}", no_seat(*limit, *waiting))]
+    SeatLimit { limit: i64, waiting: i64 },
 }
 
 impl Refusal {
@@ -140,4 +140,13 @@ fn summary(violations: &[FieldViolation]) -> String {
         text.push_str("; …");
     }
     text
+}
+
+fn no_seat(limit: i64, waiting: i64) -> String {
+    let fault = match waiting {
+        0 => format!("all {limit} seats are taken"),
+        1 => format!("of {limit} seats none is left: 1 person waits for one, and comes first"),
+        _ => format!("of {limit} seats none is left: {waiting} people wait for one, and come first"),
+    };
+    format!("{fault}; deactivate somebody, or raise the limit (UpdateTenant)")
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::event::EventType;
 use crate::ids::{TenantId, UserId};
+use crate::refusal::Refusal;
 use crate::tenant::Settings;
 
 /// What becomes of registrations while every seat is taken.
@@ -72,6 +73,17 @@ impl Seats {
     /// Whether a newcomer may take a seat: one is left, and nobody was there before.
     pub fn has_room_for_newcomers(&self, settings: &Settings) -> bool {
         self.has_room(settings) && (settings.seat_policy == SeatPolicy::Refuse || self.counts().waiting == 0)
+    }
+
+    /// Why a newcomer may not take one.
+    pub(crate) fn refusal(&self, settings: &Settings) -> Refusal {
+        Refusal::SeatLimit {
+            limit: settings.seat_limit,
+            waiting: match settings.seat_policy {
+                SeatPolicy::Refuse => 0,
+                SeatPolicy::Wait => self.counts().waiting,
+            },
+        }
     }
 
     pub(crate) fn take(&self, change: i64) {

@@ -68,7 +68,7 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::FileNotReadable(_) => (Code::InvalidArgument, ErrorReason::FileNotReadable),
         Refusal::SafetyStop { .. } => (Code::FailedPrecondition, ErrorReason::SafetyStop),
         Refusal::WaitsForSeat(_) => (Code::FailedPrecondition, ErrorReason::WaitsForSeat),
-        Refusal::SeatLimit(_) => (Code::ResourceExhausted, ErrorReason::SeatLimit),
+        Refusal::SeatLimit { .. } => (Code::ResourceExhausted, ErrorReason::SeatLimit),
     }
 }
 

@@ -11,8 +11,8 @@ use usher_core::group::Group;
 use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::invitation::Invitation;
 use usher_core::ports::{
-    After, AssignmentQuery, DeliveryQuery, DeliveryRecord, Directory, GroupQuery, InvitationQuery, Keys, StoreError,
-    Suppression, UserQuery,
+    After, AssignmentQuery, DeliveryQuery, DeliveryRecord, Directory, GroupQuery, InvitationQuery, Keys, Loaded,
+    StoreError, Suppression, UserQuery,
 };
 use usher_core::role::{Assignment, CustomRole};
 use usher_core::seats::{SeatEntry, SeatUsage};
@@ -91,6 +91,11 @@ impl Directory for SeaStore {
         };
         let mut loaded = load(&self.reader, &keys, Locking::None).await?;
         Ok(loaded.accounts.remove(&(tenant, user)))
+    }
+
+    #[tracing::instrument(name = "db.look", skip_all, err(level = "debug"))]
+    async fn look(&self, keys: &Keys) -> Result<Loaded, StoreError> {
+        load(&self.reader, keys, Locking::None).await
     }
 
     async fn invitation(&self, tenant: TenantId, id: InvitationId) -> Result<Option<Invitation>, StoreError> {

@@ -106,7 +106,7 @@ impl Account {
         let active = registered && seats.has_room_for_newcomers(&tenant.settings);
         let waits = registered && !active;
         if waits && tenant.settings.seat_policy == SeatPolicy::Refuse {
-            return Err(Refusal::SeatLimit(tenant.settings.seat_limit));
+            return Err(seats.refusal(&tenant.settings));
         }
         let user = User {
             tenant: tenant.id,

@@ -17,7 +17,7 @@ impl Account {
         if self.seats.has_room_for_newcomers(settings) {
             self.activate(act, changes);
         } else if settings.seat_policy == SeatPolicy::Refuse {
-            return Err(Refusal::SeatLimit(settings.seat_limit));
+            return Err(self.seats.refusal(settings));
         } else {
             self.user.seat_waiting_since = Some(act.now);
             self.touch(act, changes);
@@ -51,11 +51,13 @@ impl Account {
         Effect::Changed
     }
 
-    /// Refuses if the status would take a seat and none is left.
+    /// Refuses if the status would take a seat and none is left for whoever comes now. Also who had one before comes after
+    /// those who wait: their seat was freed when they left, and the first who waits may be taking it at this moment (S7,
+    /// S11, U8).
     pub(super) fn check_seat(&self, to: Status) -> Result<(), Refusal> {
         let settings = &self.tenant.settings;
-        if to == Status::ACTIVE && !self.seats.has_room(settings) {
-            return Err(Refusal::SeatLimit(settings.seat_limit));
+        if to == Status::ACTIVE && !self.seats.has_room_for_newcomers(settings) {
+            return Err(self.seats.refusal(settings));
         }
         Ok(())
     }

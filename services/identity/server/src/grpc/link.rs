@@ -82,32 +82,41 @@ impl App {
         faults.password("password", &body.password);
         finish(faults)?;
         let token = self.token(tenant, &body.token)?;
-        let password_hash = self.passwords.hash(body.password.clone()).await?;
-        let registration = Registration {
-            first_name,
-            last_name,
-            password_hash,
-        };
         let keys = Keys {
             with_seats: Some(self.now()),
             ..link_keys(tenant, token)
         };
-        let command = mutation.clone().command(tenant, keys, move |world, changes| {
-            let now = world.now;
-            let account = world
-                .account_by_invitation(tenant, token.invitation)
-                .map_err(|_| Refusal::InvitationNotUsable)?;
-            // The person acts for themselves: whoever holds the link is them.
-            let act = Act {
-                actor: account.user.id.to_string(),
-                ..mutation.act(now)
+        let accept = |password_hash| {
+            let registration = Registration {
+                first_name: first_name.clone(),
+                last_name: last_name.clone(),
+                password_hash,
             };
-            let user = account.decide(changes, |account, changes| {
-                account.accept(token, registration.clone(), &act, changes)?;
-                Ok(convert::user(&account.user, now))
-            })?;
-            Ok(AcceptInvitationResponse { user: Some(user) })
-        });
+            let by = mutation.clone();
+            mutation.command(tenant, keys.clone(), move |world, changes| {
+                let now = world.now;
+                let account = world
+                    .account_by_invitation(tenant, token.invitation)
+                    .map_err(|_| Refusal::InvitationNotUsable)?;
+                // The person acts for themselves: whoever holds the link is them.
+                let act = Act {
+                    actor: account.user.id.to_string(),
+                    ..by.act(now)
+                };
+                let user = account.decide(changes, |account, changes| {
+                    account.accept(token, registration.clone(), &act, changes)?;
+                    Ok(convert::user(&account.user, now))
+                })?;
+                Ok(AcceptInvitationResponse { user: Some(user) })
+            })
+        };
+        // Whoever would be refused anyway costs no hashing: a crowd at the last seats is mostly that.
+        let without = accept(String::new());
+        let password_hash = self
+            .passwords
+            .hash_after(self.engine.foresee(&without), body.password.clone())
+            .await?;
+        let command = accept(password_hash);
         Ok(self.engine.run(command).await?)
     }
 

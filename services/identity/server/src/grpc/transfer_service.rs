@@ -4,11 +4,11 @@
 //! Nothing holds a whole file in memory, on the way in or out.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -179,7 +179,7 @@ struct Staged {
 }
 
 impl App {
-    async fn stage(&self, tenant: TenantId, file: NamedTempFile, settings: &ImportSettings) -> Result<Staged, Status> {
+    async fn stage(&self, tenant: TenantId, file: File, settings: &ImportSettings) -> Result<Staged, Status> {
         let groups = self.store.groups(tenant).await.map_err(Failure::from)?;
         let roles = self.store.roles(tenant).await.map_err(Failure::from)?;
         let names = Names::new(&groups, &roles);
@@ -193,7 +193,7 @@ impl App {
         // Reading blocks: it goes on in a thread of its own, a few batches ahead.
         let (sender, mut batches) = mpsc::channel::<Vec<ItemInput>>(2);
         let reading = tokio::task::spawn_blocking(move || -> Result<Vec<String>, FileFault> {
-            let mut table = Table::open(file.path(), &options)?;
+            let mut table = Table::from_file(file, &options)?;
             let mut batch = Vec::with_capacity(CHUNK);
             while let Some(row) = table.next() {
                 batch.push(judge_row(row?, &table, &names, now));
@@ -281,13 +281,14 @@ fn sealed(settings: &ImportSettings, mut digest: Vec<u8>) -> Vec<u8> {
     digest
 }
 
-/// Takes the file of a stream to disk; answers its digest too.
-async fn spool(parts: &mut Streaming<ImportUsersRequest>) -> Result<(NamedTempFile, Vec<u8>), Status> {
+/// Takes the file of a stream to disk; answers its digest too. It has no name there: nothing of it is left behind, however
+/// the process ends.
+async fn spool(parts: &mut Streaming<ImportUsersRequest>) -> Result<(File, Vec<u8>), Status> {
     let failed = |error: std::io::Error| {
         tracing::error!(%error, "a file cannot be taken to disk");
         Status::internal("the file cannot be taken to disk; the fault was logged")
     };
-    let mut file = NamedTempFile::new().map_err(failed)?;
+    let mut file = tempfile::tempfile().map_err(failed)?;
     let mut hasher = Sha256::new();
     let mut size = 0_u64;
     while let Some(part) = parts.message().await? {
@@ -303,7 +304,7 @@ async fn spool(parts: &mut Streaming<ImportUsersRequest>) -> Result<(NamedTempFi
         // A piece is small, and the system's cache takes it at once.
         file.write_all(&data).map_err(failed)?;
     }
-    file.flush().map_err(failed)?;
+    file.rewind().map_err(failed)?;
     Ok((file, hasher.finalize().to_vec()))
 }
 

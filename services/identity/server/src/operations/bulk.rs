@@ -153,7 +153,7 @@ pub(crate) fn failed(item: &ItemInput) -> ItemResult {
 /// An item that was refused: what may go another way a second time failed, whatever no longer fits is skipped (U6).
 pub(crate) fn refused(item: &ItemInput, refusal: &Refusal) -> ItemResult {
     let outcome = match refusal {
-        Refusal::SeatLimit(_)
+        Refusal::SeatLimit { .. }
         | Refusal::PermissionDenied { .. }
         | Refusal::ActorNotActive(_)
         | Refusal::GroupNotFound(_)

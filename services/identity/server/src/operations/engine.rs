@@ -196,6 +196,36 @@ impl Engine {
         }
     }
 
+    /// Refuses what a command would be refused if it were carried out now: a cheap look, without a lock and without a
+    /// deed, before something dear is prepared for it. Only [`Self::run`] decides: what was let through may be refused
+    /// there, since others may come in between.
+    pub async fn foresee<T, D>(&self, command: &Command<D>) -> Result<(), Failure>
+    where
+        D: Fn(&mut World, &mut Changeset) -> Result<T, Refusal>,
+    {
+        let Shared { store, clock, .. } = &*self.shared;
+        let mut world = World::new(store.look(&command.keys).await?, clock.now());
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            (command.decide)(&mut world, &mut Changeset::default())
+        }));
+        // A rule that panics is told by the transaction.
+        let Ok(Err(refusal)) = decided else {
+            return Ok(());
+        };
+        // A repeat is answered what the first call was, which may be what it is refused for. Asked last, so that what shows
+        // in the rows of the first call shows in its answer.
+        if let Some(Repeatable { tenant, request_id, .. }) = &command.repeatable {
+            let keys = Keys {
+                requests: [(*tenant, request_id.clone())].into(),
+                ..Keys::default()
+            };
+            if !store.look(&keys).await?.responses.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(refusal.into())
+    }
+
     /// Carries out a command in a transaction of its own, beside the writers: for work that would keep calls waiting.
     pub async fn run_apart<T, D>(&self, command: Command<D>) -> Result<T, Failure>
     where

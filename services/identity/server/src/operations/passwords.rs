@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use usher_core::refusal::Refusal;
 
 use super::engine::Failure;
@@ -35,13 +35,26 @@ impl Passwords {
 
     /// The hash of a password, in PHC form.
     pub async fn hash(&self, password: String) -> Result<String, Failure> {
-        self.run(move || hash_now(&password)).await?
+        self.turn().await?.run(move || hash_now(&password)).await?
+    }
+
+    /// As [`Self::hash`], after a check that may refuse it. That runs once the password's turn has come, so that it knows
+    /// what became of those before.
+    pub async fn hash_after(
+        &self,
+        check: impl Future<Output = Result<(), Failure>>,
+        password: String,
+    ) -> Result<String, Failure> {
+        let turn = self.turn().await?;
+        check.await?;
+        turn.run(move || hash_now(&password)).await?
     }
 
     /// Whether a password belongs to a hash. Without a hash the answer is no, and takes as long.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Failure> {
         let decoy = Arc::clone(&self.decoy);
-        self.run(move || {
+        let turn = self.turn().await?;
+        turn.run(move || {
             let known = hash.is_some();
             let hash = hash.as_deref().unwrap_or(&decoy);
             let right = Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
@@ -50,20 +63,40 @@ impl Passwords {
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-        let _admitted = self
+    /// Waits for a thread.
+    async fn turn(&self) -> Result<Turn<'_>, Failure> {
+        let admitted = self
             .admitted
             .try_acquire()
             .map_err(|_| Failure::Refused(Refusal::Overloaded))?;
-        let stopped = || Failure::Internal("password hashing has stopped".into());
-        let _running = self.running.acquire().await.map_err(|_| stopped())?;
+        let running = self.running.acquire().await.map_err(|_| stopped())?;
+        Ok(Turn {
+            _admitted: admitted,
+            _running: running,
+        })
+    }
+}
+
+/// A thread that is one's own.
+struct Turn<'a> {
+    _admitted: SemaphorePermit<'a>,
+    _running: SemaphorePermit<'a>,
+}
+
+impl Turn<'_> {
+    async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
         tokio::task::spawn_blocking(work).await.map_err(|_| stopped())
     }
+}
+
+fn stopped() -> Failure {
+    Failure::Internal("password hashing has stopped".into())
 }
 
 fn hash_now(password: &str) -> Result<String, Failure> {
     let fault =
         |error: argon2::password_hash::Error| Failure::Internal(format!("a password cannot be hashed: {error}"));
+    metrics::counter!("usher_passwords_hashed_total").increment(1);
     let hash: argon2::password_hash::phc::PasswordHash =
         Argon2::default().hash_password(password.as_bytes()).map_err(fault)?;
     Ok(hash.to_string())

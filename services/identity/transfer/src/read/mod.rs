@@ -94,7 +94,11 @@ impl Source {
 impl Table {
     /// Opens a file and reads its header. Blocks; so does iterating.
     pub fn open(path: &Path, options: &ReadOptions) -> Result<Self, FileFault> {
-        let mut file = File::open(path)?;
+        Self::from_file(File::open(path)?, options)
+    }
+
+    /// As [`Self::open`], for a file that was opened, from its beginning.
+    pub fn from_file(mut file: File, options: &ReadOptions) -> Result<Self, FileFault> {
         // A spreadsheet is one whatever it was called.
         let format = package::tell(&mut file)?;
         if format == Format::Csv && options.format == Some(Format::Xlsx) {
