@@ -190,6 +190,52 @@ fn mail_is_paused_for_longer_than_links_live_and_nothing_is_lost_or_sent_twice()
     })
 }
 
+/// B9: by each step once, in an order that a moved date begins anew; a tenant that sets it later has it for everybody.
+#[test]
+fn whose_access_ends_soon_is_warned_ahead_of_it_and_again_if_the_date_is_moved() -> Result<()> {
+    alone(async |stage| {
+        let ends = stage.active("ends").await?;
+        let stays = stage.active("stays").await?;
+        stage.expire(&ends.user_id, Some(stage.after(20 * DAY))).await?;
+        stage.mail("ends", 1).await?;
+        let days = |days: i64| Span {
+            seconds: days * 86_400,
+            nanos: 0,
+        };
+        let update = api::UpdateTenantRequest {
+            tenant: Some(api::Tenant {
+                tenant_id: stage.tenant.clone(),
+                expiry_warnings: vec![days(10), days(2)],
+                ..api::Tenant::default()
+            }),
+            update_mask: Some(FieldMask {
+                paths: vec!["expiry_warnings".into()],
+            }),
+            options: None,
+        };
+        stage.clients.tenants().update_tenant(update).await?;
+        let next = stage.explain(&ends.user_id).await?.next_steps;
+        assert_eq!(next[0].action, "send_expiry_warning");
+        for (pause, mails) in [(10 * DAY + HOUR, 2), (8 * DAY, 3)] {
+            stage.system.advance(pause).await?;
+            stage.mail("ends", mails).await?;
+        }
+        stage.expire(&ends.user_id, Some(stage.after(5 * DAY))).await?;
+        stage.system.advance(HOUR).await?;
+        stage.mail("ends", 4).await?;
+        let warnings = stage.deliveries(&ends.user_id).await?;
+        let warnings = warnings
+            .iter()
+            .filter(|mail| mail.kind() == DeliveryKind::ExpiryWarning);
+        assert_eq!(warnings.map(|mail| mail.reminder_step).collect::<Vec<_>>(), [1, 2, 1]);
+        stage.system.advance(6 * DAY).await?;
+        stage.becomes(&ends.user_id, UserStatus::Expired).await?;
+        assert_eq!((stage.mails("ends").len(), stage.mails("stays").len()), (4, 1));
+        assert_eq!(stage.user(&stays.user_id).await?.status(), UserStatus::Active);
+        Ok(())
+    })
+}
+
 /// B8
 #[test]
 fn zones_hours_and_caps_that_there_are_not_are_refused_by_name() -> Result<()> {

@@ -95,7 +95,7 @@ impl DeliveryKind {
     /// somebody waits for them.
     pub fn is_automatic(self) -> bool {
         match self {
-            Self::Reminder => true,
+            Self::Reminder | Self::ExpiryWarning => true,
             Self::Invitation | Self::AccountCreated | Self::Test => false,
         }
     }

@@ -411,6 +411,15 @@ pub trait Directory: Send + Sync {
     ) -> Result<Vec<(i64, SeatEntry)>, StoreError>;
     /// Whoever waits for a seat and could take one, the longest waiting first.
     async fn seat_queue(&self, tenant: TenantId, now: Timestamp, limit: u32) -> Result<Vec<UserId>, StoreError>;
+    /// Active users whose expiration lies ahead, but before the horizon of a warning that they have not had: before the first
+    /// of `horizons` and not warned at all, before the second and warned once at most, and so on (B9). The soonest first.
+    async fn to_be_warned(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        horizons: &[Timestamp],
+        limit: u32,
+    ) -> Result<Vec<UserId>, StoreError>;
     /// Mails to people that were due before an instant and wait still: those that a pause held (B15), the longest waiting first.
     async fn waiting_mails(
         &self,

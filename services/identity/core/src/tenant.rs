@@ -54,6 +54,9 @@ pub struct Settings {
     /// When no automatic mail goes out, in the recipient's time zone (B8).
     #[serde(default)]
     pub quiet_hours: Option<QuietHours>,
+    /// How long before the expiration of an account its owner is warned, in seconds; falling (B9).
+    #[serde(default)]
+    pub expiry_warning_seconds: Vec<i64>,
     /// How many mails of all kinds a person gets a day before automatic ones wait for the next; 0: no cap (B8).
     #[serde(default)]
     pub daily_mail_cap: i32,
@@ -83,6 +86,7 @@ impl Settings {
             reply_to: String::new(),
             time_zone: String::new(),
             quiet_hours: None,
+            expiry_warning_seconds: Vec::new(),
             daily_mail_cap: 0,
             mail_paused_at: None,
             mail_resumed_at: None,
@@ -123,6 +127,19 @@ impl Settings {
             violations.push(FieldViolation::new(
                 "tenant.time_zone",
                 "is no IANA time zone; give a name such as Europe/Paris",
+            ));
+        }
+        let warnings = &self.expiry_warning_seconds;
+        if warnings.len() > MAX_REMINDERS || warnings.iter().any(|ahead| !(HOUR..=365 * DAY).contains(ahead)) {
+            violations.push(FieldViolation::new(
+                "tenant.expiry_warnings",
+                "must be at most 10 times, each from 1 hour to 365 days",
+            ));
+        }
+        if warnings.windows(2).any(|pair| pair[0] <= pair[1]) {
+            violations.push(FieldViolation::new(
+                "tenant.expiry_warnings",
+                "must fall strictly: each is counted back from the expiration",
             ));
         }
         if !(0..=MAX_DAILY_MAILS).contains(&self.daily_mail_cap) {

@@ -18,13 +18,22 @@ pub enum TimerKind {
     Expiration,
     /// A seat is free, and somebody may wait for it (U8). Subject: the tenant.
     Seat,
+    /// Accounts may be near their expiration (B9). Subject: the tenant.
+    Warning,
     /// A pause of mail has ended: what it held goes out little by little (B15). Subject: the tenant.
     Mail,
 }
 
 impl TimerKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Delivery, Self::Lapse, Self::Expiration, Self::Seat, Self::Mail];
+    pub const ALL: [Self; 6] = [
+        Self::Delivery,
+        Self::Lapse,
+        Self::Expiration,
+        Self::Seat,
+        Self::Warning,
+        Self::Mail,
+    ];
 
     /// As in columns: `DELIVERY`.
     pub fn as_str(self) -> &'static str {
@@ -33,6 +42,7 @@ impl TimerKind {
             Self::Lapse => "LAPSE",
             Self::Expiration => "EXPIRATION",
             Self::Seat => "SEAT",
+            Self::Warning => "WARNING",
             Self::Mail => "MAIL",
         }
     }

@@ -103,6 +103,9 @@ pub struct User {
     pub activated_at: Option<Timestamp>,
     /// When the account is to be erased (U10).
     pub deletes_at: Option<Timestamp>,
+    /// How many steps of the warnings ahead of `expires_at` are behind them (B9).
+    #[serde(default)]
+    pub expiry_warnings: i32,
     /// The last sign-in with the right password. Written beside the account: it is no change of it.
     pub last_login_at: Option<Timestamp>,
     /// Registered, and waiting for a seat since then (U8).

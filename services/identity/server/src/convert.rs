@@ -81,6 +81,7 @@ pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
             proto::QuietHours { start, end }
         }),
         daily_mail_cap: settings.daily_mail_cap,
+        expiry_warnings: settings.expiry_warning_seconds.iter().copied().map(seconds).collect(),
         mail_pause_time: settings.mail_paused_at.map(time),
     }
 }
@@ -339,6 +340,7 @@ fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
         DeliveryKind::Invitation => proto::DeliveryKind::Invitation,
         DeliveryKind::Reminder => proto::DeliveryKind::Reminder,
         DeliveryKind::AccountCreated => proto::DeliveryKind::AccountCreated,
+        DeliveryKind::ExpiryWarning => proto::DeliveryKind::ExpiryWarning,
         DeliveryKind::Test => proto::DeliveryKind::Test,
     }
 }

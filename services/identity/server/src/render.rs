@@ -40,7 +40,7 @@ pub(crate) fn mail(app: &App, account: &Account, delivery: &Delivery) -> Outgoin
     let kind = match delivery.kind {
         DeliveryKind::Invitation | DeliveryKind::Test => Kind::Invitation,
         DeliveryKind::Reminder => Kind::Reminder,
-        DeliveryKind::AccountCreated => Kind::AccountCreated,
+        DeliveryKind::AccountCreated | DeliveryKind::ExpiryWarning => Kind::AccountCreated,
     };
     let rendered = app.renderer.render(
         kind,

@@ -209,6 +209,19 @@ impl Directory for SeaStore {
         Ok(users.into_iter().map(UserId).collect())
     }
 
+    #[tracing::instrument(name = "db.to_be_warned", skip_all, err(level = "debug"))]
+    async fn to_be_warned(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        horizons: &[Timestamp],
+        limit: u32,
+    ) -> Result<Vec<UserId>, StoreError> {
+        let users = list_people::to_be_warned(tenant, now, horizons, limit);
+        let users: Vec<Uuid> = users.into_tuple().all(&self.reader).await.map_err(store_error)?;
+        Ok(users.into_iter().map(UserId).collect())
+    }
+
     #[tracing::instrument(name = "db.waiting_mails", skip_all, err(level = "debug"))]
     async fn waiting_mails(
         &self,

@@ -2,8 +2,8 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr};
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, FromQueryResult, Order, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Select,
+    ColumnTrait as _, Condition, EntityTrait as _, FromQueryResult, Order, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select,
 };
 use usher_core::clock::Timestamp;
 use usher_core::ids::{TenantId, UserId};
@@ -109,6 +109,32 @@ pub(crate) fn seat_queue(tenant: TenantId, now: Timestamp, limit: u32) -> Select
         .filter(Column::Status.is_in(["PENDING", "INVITED"]))
         .filter(Column::ExpiresAt.is_null().or(Column::ExpiresAt.gt(now)))
         .order_by_asc(Column::SeatWaitingSince)
+        .order_by_asc(Column::UserId)
+        .limit(u64::from(limit))
+}
+
+/// Active users near their expiration who have not had the warning of a horizon, the soonest first.
+pub(crate) fn to_be_warned(
+    tenant: TenantId,
+    now: Timestamp,
+    horizons: &[Timestamp],
+    limit: u32,
+) -> Select<user::Entity> {
+    use user::Column;
+    let mut missed = Condition::any();
+    for (had, horizon) in (0_i32..).zip(horizons) {
+        missed = missed.add(Column::ExpiresAt.lte(*horizon).and(Column::ExpiryWarnings.lte(had)));
+    }
+    user::Entity::find()
+        .select_only()
+        .column(Column::UserId)
+        .filter(Column::TenantId.eq(tenant.0))
+        .filter(Column::Status.eq("ACTIVE"))
+        .filter(Column::ExpiresAt.gt(now))
+        // What the index is asked: the longest horizon is the first.
+        .filter(Column::ExpiresAt.lte(horizons.first().copied().unwrap_or(now)))
+        .filter(missed)
+        .order_by_asc(Column::ExpiresAt)
         .order_by_asc(Column::UserId)
         .limit(u64::from(limit))
 }

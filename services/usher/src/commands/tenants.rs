@@ -89,6 +89,12 @@ pub(crate) struct Settings {
     /// Mails to a person and day before reminders wait for the next day; 0: no cap.
     #[arg(long, value_name = "NUMBER")]
     daily_mail_cap: Option<i32>,
+    /// How long before an account expires its owner is warned, for example 30d,7d.
+    #[arg(long, value_name = "SPAN,…", value_delimiter = ',', value_parser = time::parse_span)]
+    expiry_warnings: Vec<Duration>,
+    /// Warn nobody.
+    #[arg(long, conflicts_with = "expiry_warnings")]
+    no_expiry_warnings: bool,
 }
 
 /// Quiet hours, or none.
@@ -124,6 +130,8 @@ impl Settings {
         set("time_zone", self.time_zone.is_some());
         set("quiet_hours", self.quiet_hours.is_some());
         set("daily_mail_cap", self.daily_mail_cap.is_some());
+        let warnings = self.no_expiry_warnings || !self.expiry_warnings.is_empty();
+        set("expiry_warnings", warnings);
         tenant.default_language = self.language.clone().unwrap_or_default();
         tenant.invitation_lifetime = self.invitation_lifetime;
         tenant.reminder_ladder.clone_from(&self.reminders);
@@ -134,6 +142,7 @@ impl Settings {
         tenant.reply_to = self.reply_to.clone().unwrap_or_default();
         tenant.time_zone = self.time_zone.clone().unwrap_or_default();
         tenant.quiet_hours = self.quiet_hours.clone().and_then(|quiet| quiet.0);
+        tenant.expiry_warnings.clone_from(&self.expiry_warnings);
         tenant.daily_mail_cap = self.daily_mail_cap.unwrap_or_default();
         paths
     }
@@ -275,6 +284,13 @@ fn show(session: &Session, tenant: &Tenant) -> Result<Exit, Failure> {
                     "no cap".into()
                 } else {
                     format!("at most {}, then reminders wait", tenant.daily_mail_cap)
+                },
+            ),
+            (
+                "Warned of expiry",
+                match tenant.expiry_warnings.iter().map(time::show_span).collect::<Vec<_>>() {
+                    spans if spans.is_empty() => "no".into(),
+                    spans => format!("{} ahead", spans.join(", ")),
                 },
             ),
             (

@@ -197,7 +197,7 @@ impl Account {
             DeliveryKind::Invitation | DeliveryKind::Reminder => {
                 matches!(onboarding, Some(Onboarding::Pending | Onboarding::Invited))
             }
-            DeliveryKind::AccountCreated => onboarding == Some(Onboarding::Active),
+            DeliveryKind::AccountCreated | DeliveryKind::ExpiryWarning => onboarding == Some(Onboarding::Active),
             DeliveryKind::Test => true,
         };
         expected && self.is_current(delivery, now)
@@ -217,6 +217,9 @@ impl Account {
                     Credential::None | Credential::Password(_) => delivery.generation == 0,
                 };
                 password_lives && delivery.email == self.user.profile.email
+            }
+            DeliveryKind::ExpiryWarning => {
+                self.user.expires_at == Some(delivery.give_up_at) && delivery.email == self.user.profile.email
             }
             DeliveryKind::Test => true,
         }

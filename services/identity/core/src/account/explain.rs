@@ -23,6 +23,7 @@ pub enum NextAction {
     SendInvitation,
     SendReminder,
     SendAccountCreated,
+    SendExpiryWarning,
     LapseInvitation,
     Expire,
 }
@@ -39,6 +40,7 @@ impl Account {
             let (action, wanted) = match delivery.kind {
                 DeliveryKind::Invitation => (NextAction::SendInvitation, waiting),
                 DeliveryKind::Reminder => (NextAction::SendReminder, waiting),
+                DeliveryKind::ExpiryWarning => (NextAction::SendExpiryWarning, true),
                 DeliveryKind::AccountCreated | DeliveryKind::Test => (NextAction::SendAccountCreated, true),
             };
             let pending = matches!(
@@ -56,6 +58,7 @@ impl Account {
                 });
             }
         }
+        steps.extend(self.next_warning(now));
         if let Some(invitation) = self.invitation.as_ref().filter(|i| i.is_open(now)) {
             steps.push(NextStep {
                 at: invitation.lapses_at,
@@ -76,12 +79,14 @@ impl Account {
 
     /// Why this status, in a sentence; another one if mail is paused (B15).
     pub fn summary(&self, now: Timestamp) -> String {
-        let mut summary = self.why(now);
-        if let Some(since) = self.tenant.settings.mail_paused_at {
-            let since = since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-            summary.push_str(&format!(" Mail is paused since {since}."));
+        let why = self.why(now);
+        match self.tenant.settings.mail_paused_at {
+            Some(since) => {
+                let since = since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+                format!("{why} Mail is paused since {since}.")
+            }
+            None => why,
         }
-        summary
     }
 
     fn why(&self, now: Timestamp) -> String {

@@ -237,7 +237,7 @@ impl Account {
             Some(id),
             generation,
             step,
-            due_at,
+            self.may_go_from(DeliveryKind::Reminder, due_at),
             lapses_at,
             act,
             changes,

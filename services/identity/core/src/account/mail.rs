@@ -83,7 +83,7 @@ impl Detached {
 /// The call to work for a mail: the reminder worker's queue for reminders, the invitation worker's for all others.
 pub(super) fn due_event(delivery: &Delivery, user: Option<&User>, act: &Act) -> Event {
     let kind = match delivery.kind {
-        DeliveryKind::Reminder => EventType::ReminderDue,
+        DeliveryKind::Reminder | DeliveryKind::ExpiryWarning => EventType::ReminderDue,
         DeliveryKind::Invitation | DeliveryKind::AccountCreated | DeliveryKind::Test => EventType::InvitationDue,
     };
     delivery_event(delivery, user, kind, act)

@@ -21,6 +21,7 @@ mod seat;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod warn;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub use mail::Detached;
 pub use pace::{mailed_since, set_mail_timer};
 pub use profile::ProfileUpdate;
 pub use seat::{seat_timer, wake_waiting};
+pub use warn::{WARNING_PERIOD, set_warning_timer};
 
 use crate::change::{Act, Changeset};
 use crate::clock::Timestamp;
@@ -121,6 +123,7 @@ impl Account {
             updated_at: act.now,
             activated_at: active.then_some(act.now),
             deletes_at: new.deletes_at,
+            expiry_warnings: 0,
             last_login_at: None,
             seat_waiting_since: waits.then_some(act.now),
             edited_fields: Vec::new(),

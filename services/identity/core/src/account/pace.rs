@@ -7,11 +7,11 @@ use super::Account;
 use super::mail::{free, save, set_timer};
 use crate::change::{Act, Changeset};
 use crate::clock::Timestamp;
-use crate::delivery::{Delivery, DeliveryState};
+use crate::delivery::{Delivery, DeliveryKind, DeliveryState};
 use crate::event::EventType;
 use crate::ids::DeliveryId;
 use crate::invitation::InvitationState;
-use crate::pacing::{LONGEST_DAY, QuietHours, day_of, next_day, zone};
+use crate::pacing::{LONGEST_DAY, day_of, next_day, zone};
 use crate::tenant::Tenant;
 use crate::timer::{Timer, TimerKey, TimerKind};
 
@@ -33,14 +33,21 @@ impl Account {
         if !delivery.kind.is_automatic() {
             return due;
         }
-        let (settings, zone) = (&self.tenant.settings, self.time_zone());
-        let outside = |quiet: Option<QuietHours>, at| quiet.map_or(at, |quiet| quiet.end_after(at, zone));
-        let at = outside(settings.quiet_hours, due);
-        let cap = usize::try_from(settings.daily_mail_cap).unwrap_or(0);
+        let zone = self.time_zone();
+        let at = self.may_go_from(delivery.kind, due);
+        let cap = usize::try_from(self.tenant.settings.daily_mail_cap).unwrap_or(0);
         if cap == 0 || self.mails_of_day(delivery, at, zone) < cap {
             return at;
         }
-        outside(settings.quiet_hours, next_day(at, zone))
+        self.may_go_from(delivery.kind, next_day(at, zone))
+    }
+
+    /// When a mail of a kind may be queued for, as far as the hour decides.
+    pub(super) fn may_go_from(&self, kind: DeliveryKind, at: Timestamp) -> Timestamp {
+        match self.tenant.settings.quiet_hours {
+            Some(quiet) if kind.is_automatic() => quiet.end_after(at, self.time_zone()),
+            _ => at,
+        }
     }
 
     /// Mails of the day of an instant: those that were sent, and others that may be going out just now.
@@ -82,7 +89,7 @@ impl Account {
             return;
         }
         delivery.due_at = at;
-        if delivery.invitation.is_none() {
+        if delivery.invitation.is_none() && delivery.kind != DeliveryKind::ExpiryWarning {
             delivery.give_up_at = delivery.give_up_at.max(at + SECOND_CHANCE);
         }
         save(delivery, changes);

@@ -62,6 +62,7 @@ impl Account {
             Status::Expired { restores } => {
                 self.check_seat(restores.into())?;
                 self.user.expires_at = at;
+                self.user.expiry_warnings = 0;
                 self.change_status(restores.into(), EventType::UserRestored, act, changes);
                 self.set_expiration_timer(changes);
                 self.resume_mail(act, changes);
@@ -72,6 +73,7 @@ impl Account {
             }
             Status::Onboarding(_) | Status::Deactivated { .. } => {
                 self.user.expires_at = at;
+                self.user.expiry_warnings = 0;
                 self.touch(act, changes);
                 self.set_expiration_timer(changes);
                 let mut event = self.event(act, EventType::UserUpdated);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
-use usher_core::account::{Effect, mailed_since, set_mail_timer, wake_waiting};
+use usher_core::account::{Effect, WARNING_PERIOD, mailed_since, set_mail_timer, set_warning_timer, wake_waiting};
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Clock;
 use usher_core::ids::{DeliveryId, InvitationId};
@@ -73,6 +73,10 @@ impl Sweep {
             let result = self.fill_seats(&timer).await;
             return (timer, result);
         }
+        if timer.key.kind == TimerKind::Warning {
+            let result = self.warn_of_expiry(&timer).await;
+            return (timer, result);
+        }
         if timer.key.kind == TimerKind::Mail {
             let result = self.release_mail(&timer).await;
             return (timer, result);
@@ -129,6 +133,43 @@ impl Sweep {
 }
 
 impl Sweep {
+    /// Warns those whose expiration is near (B9).
+    async fn warn_of_expiry(&self, timer: &Timer) -> Result<(), Failure> {
+        let (tenant, now) = (timer.key.tenant, self.clock.now());
+        let horizons = match self.store.tenant(tenant).await? {
+            Some(found) => found.settings.warning_horizons(now),
+            None => Vec::new(),
+        };
+        let near = if horizons.is_empty() {
+            Vec::new()
+        } else {
+            self.store.to_be_warned(tenant, now, &horizons, BATCH).await?
+        };
+        let keys = Keys {
+            tenants: [tenant].into(),
+            users: near.iter().map(|user| (tenant, *user)).collect(),
+            with_mail: true,
+            ..Keys::default()
+        };
+        let command = Command::new(keys, move |world, changes| {
+            let mut act = Act::by_usher(world.now, "the expiration is near");
+            act.trace_parent = usher_platform::trace::current_trace_parent();
+            for user in &near {
+                if let Ok(account) = world.account(tenant, *user) {
+                    account.warn_of_expiry(&act, changes);
+                }
+            }
+            let pause = if near.len() < BATCH as usize {
+                WARNING_PERIOD
+            } else {
+                TimeDelta::zero()
+            };
+            set_warning_timer(&*world.tenant(tenant)?, world.now + pause, changes);
+            Ok(())
+        });
+        self.engine.run(command).await
+    }
+
     /// Lets mails go that a pause held, some hundreds at a time and evenly spread (B15).
     async fn release_mail(&self, timer: &Timer) -> Result<(), Failure> {
         let (key, tenant) = (timer.key, timer.key.tenant);
@@ -172,7 +213,7 @@ fn keys(timer: &Timer) -> Keys {
         users: timer.user.map(|user| (tenant, user)).into_iter().collect(),
         deliveries: match timer.key.kind {
             TimerKind::Delivery => [(tenant, DeliveryId(timer.key.subject))].into(),
-            TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Mail => {
+            TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Warning | TimerKind::Mail => {
                 std::collections::BTreeSet::new()
             }
         },
@@ -197,9 +238,9 @@ fn fire(timer: &Timer, world: &mut World, changes: &mut Changeset) {
             Some(test) => test.on_timer(&act, changes),
             None => changes.clear_timer(timer.key),
         },
-        (TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Mail, None) => {
+        (TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Warning | TimerKind::Mail, None) => {
             changes.clear_timer(timer.key)
         }
-        (TimerKind::Seat | TimerKind::Mail, Some(_)) => {}
+        (TimerKind::Seat | TimerKind::Warning | TimerKind::Mail, Some(_)) => {}
     }
 }

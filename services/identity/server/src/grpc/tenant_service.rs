@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use usher_core::account::wake_waiting;
+use usher_core::account::{set_warning_timer, wake_waiting};
 use usher_core::change::{Act, Changeset};
 use usher_core::ids::TenantId;
 use usher_core::pacing::QuietHours;
@@ -39,6 +39,7 @@ const PATHS: &[&str] = &[
     "time_zone",
     "quiet_hours",
     "daily_mail_cap",
+    "expiry_warnings",
 ];
 
 #[tonic::async_trait]
@@ -88,6 +89,7 @@ impl TenantService for App {
             });
             world.loaded.tenants.insert(id, Arc::clone(&tenant));
             changes.created_tenants.insert(id);
+            set_warning_timer(&tenant, world.now, changes);
             changes.tenants.insert(id, Arc::clone(&tenant));
             Ok(CreateTenantResponse {
                 tenant: Some(convert::tenant(&tenant)),
@@ -152,6 +154,7 @@ impl TenantService for App {
             changes.tenants.insert(id, Arc::clone(&tenant));
             // There may be seats now for whoever waits.
             wake_waiting(&tenant, &mutation.act(world.now), changes);
+            set_warning_timer(&tenant, world.now, changes);
             Ok(UpdateTenantResponse {
                 tenant: Some(convert::tenant(&tenant)),
             })
@@ -217,6 +220,7 @@ fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
         "time_zone" => !tenant.time_zone.is_empty(),
         "quiet_hours" => tenant.quiet_hours.is_some(),
         "daily_mail_cap" => tenant.daily_mail_cap != 0,
+        "expiry_warnings" => !tenant.expiry_warnings.is_empty(),
         _ => true,
     }
 }
@@ -261,6 +265,9 @@ fn set(settings: &mut Settings, given: &ProtoTenant, path: &str, faults: &mut Fa
                 }
                 parsed
             });
+        }
+        "expiry_warnings" => {
+            settings.expiry_warning_seconds = given.expiry_warnings.iter().map(|ahead| ahead.seconds).collect();
         }
         "daily_mail_cap" => settings.daily_mail_cap = given.daily_mail_cap,
         "reply_to" => {

@@ -526,6 +526,10 @@ fn next_step(step: &NextStep) -> ProtoNextStep {
             "send_account_created",
             "The notification about the account is sent.".to_owned(),
         ),
+        NextAction::SendExpiryWarning => (
+            "send_expiry_warning",
+            "They are warned that their access ends soon.".to_owned(),
+        ),
         NextAction::LapseInvitation => (
             "lapse_invitation",
             "The invitation's link dies, unless they accept before.".to_owned(),

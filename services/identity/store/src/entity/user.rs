@@ -51,6 +51,8 @@ pub struct Model {
     pub edited_fields: Json,
     /// IANA name; empty: the tenant's.
     pub time_zone: String,
+    /// Warnings of `expires_at` so far.
+    pub expiry_warnings: i32,
 }
 
 impl fmt::Debug for Model {
@@ -111,6 +113,7 @@ impl From<&User> for Model {
             seat_waiting_since: user.seat_waiting_since,
             edited_fields: to_json(&user.edited_fields),
             time_zone: profile.time_zone.clone(),
+            expiry_warnings: user.expiry_warnings,
         }
     }
 }
@@ -149,6 +152,7 @@ impl TryFrom<Model> for User {
             updated_at: row.updated_at,
             activated_at: row.activated_at,
             deletes_at: row.deletes_at,
+            expiry_warnings: row.expiry_warnings,
             last_login_at: Some(row.last_login_at).filter(|at| *at > DateTimeUtc::default()),
             seat_waiting_since: row.seat_waiting_since,
             edited_fields: from_json("the edited fields", row.edited_fields)?,

@@ -1,6 +1,7 @@
-//! The time zones that people live by (B8), and an index over mails that wait (B15).
+//! The time zones that people live by (B8), how many warnings of their expiration they had (B9), and an index over mails that
+//! wait (B15).
 //!
-//! Adds a column with a default: the version before writes users without it.
+//! Adds columns with defaults: the version before writes users without them.
 
 use sea_orm_migration::prelude::*;
 
@@ -16,5 +17,6 @@ impl MigrationTrait for Migration {
 
 const COLUMN: &str = "
 ALTER TABLE users ADD COLUMN time_zone {text} NOT NULL DEFAULT '';
+ALTER TABLE users ADD COLUMN expiry_warnings {int} NOT NULL DEFAULT 0;
 CREATE INDEX deliveries_waiting ON deliveries (tenant_id, due_at) WHERE state IN ('QUEUED', 'DEFERRED');
 ";

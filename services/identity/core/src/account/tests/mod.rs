@@ -9,6 +9,7 @@ mod reminding;
 mod seats;
 mod standing;
 mod uncertain;
+mod warning;
 
 use std::sync::Arc;
 

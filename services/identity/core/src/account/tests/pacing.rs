@@ -33,9 +33,6 @@ fn at(text: &str) -> Timestamp {
 /// A person of Paris whose first reminder is due at 02:00 in their night.
 fn due_at_night() -> (Stage, DeliveryId) {
     let mut stage = Stage::queued();
-    arrange(&mut stage, |settings| {
-        settings.quiet_hours = QuietHours::parse("20:00", "08:00")
-    });
     stage.account.user.profile.time_zone = "Europe/Paris".into();
     stage.now = at("2026-03-26T01:00:00Z");
     let mail = stage.newest().id;
@@ -43,6 +40,10 @@ fn due_at_night() -> (Stage, DeliveryId) {
     let reminder = stage.newest().id;
     assert_eq!(stage.mail(reminder).due_at, at("2026-03-29T01:00:00Z"));
     stage.now = stage.mail(reminder).due_at;
+    // It was scheduled before the tenant had any.
+    arrange(&mut stage, |settings| {
+        settings.quiet_hours = QuietHours::parse("20:00", "08:00")
+    });
     (stage, reminder)
 }
 
