@@ -3,6 +3,7 @@
 
 mod inviting;
 mod limits;
+mod matrix;
 
 use std::fmt::Debug;
 
@@ -15,7 +16,7 @@ use usher_proto::identity::v1::{InitialState, UserStatus};
 use usher_tests::system::Clients;
 
 use crate::stage::{
-    DAY, HOUR, PASSWORD, Together, alone, assert_refused, in_group, in_session, platform, refused, together,
+    DAY, HOUR, PASSWORD, Refused, Together, alone, assert_refused, in_group, in_session, platform, refused, together,
 };
 
 /// An id that nothing has.
