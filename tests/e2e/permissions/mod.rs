@@ -1,6 +1,7 @@
 //! Who may do what, asked through the API as real people (U1, U2): administrators of the platform and of groups, coaches,
 //! instructors, learners, holders of roles of the tenant's own, and services.
 
+mod beyond;
 mod inviting;
 mod limits;
 mod matrix;

@@ -33,6 +33,13 @@ pub(super) struct Holder {
     pub(super) person: Person,
 }
 
+impl Holder {
+    /// Whether they lead a session, beside what they are in the group.
+    pub(super) fn leads(&self) -> bool {
+        self.role == "instructor and coach"
+    }
+}
+
 /// What a call is about.
 pub(super) enum Spot<'a> {
     /// The tenant as a whole, or whatever a link or a password says.
@@ -83,14 +90,13 @@ impl<'a> Cast<'a> {
     /// What somebody is to ask about, with the document's word for it.
     pub(super) fn spots<'s>(&'s self, about: &str, holder: &'s Holder) -> Vec<(&'static str, Spot<'s>)> {
         let everywhere = holder.role == "administrator of the platform";
-        let leads = holder.role == "instructor and coach";
         let beyond = if everywhere { "own" } else { "foreign" };
         match about {
             "program" => vec![("anybody", Spot::Whole)],
             "tenant" => vec![(beyond, Spot::Whole)],
             "place" => vec![
                 ("own", Spot::At(&self.north)),
-                (if leads { "own" } else { beyond }, Spot::Session(SESSIONS[0])),
+                (if holder.leads() { "own" } else { beyond }, Spot::Session(SESSIONS[0])),
                 (beyond, Spot::At(&self.south)),
                 (beyond, Spot::Session(SESSIONS[1])),
                 (beyond, Spot::At(&self.platform)),

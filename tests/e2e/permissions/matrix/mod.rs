@@ -70,21 +70,33 @@ fn was_allowed(what: &str, answer: Answer) -> bool {
     !denied.contains(&told.reason.as_str()) && !hidden.contains(&told.reason.as_str())
 }
 
-/// What somebody is answered, in the words of the document.
+/// What somebody is answered, in the words of the document. Where a word stands for several places, the answer is the same
+/// in all of them; but for whoever leads a session, which is a place of its own.
 async fn answered(row: &Row, holder: &Holder, cast: &Cast<'_>) -> Result<String> {
-    let mut words: Vec<&str> = Vec::new();
-    let mut asked = 0;
+    let mut by_word: Vec<(&str, Vec<bool>)> = Vec::new();
     for (word, spot) in cast.spots(&row.about, holder) {
         let Some(answer) = calls::call(&row.method, cast, holder, &spot).await? else {
             continue;
         };
-        asked += 1;
         let what = format!("{} by {}, {word}", row.method, holder.role);
-        if was_allowed(&what, answer) && !words.contains(&word) {
-            words.push(word);
+        let allowed = was_allowed(&what, answer);
+        match by_word.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, answers)) => answers.push(allowed),
+            None => by_word.push((word, vec![allowed])),
         }
     }
-    anyhow::ensure!(asked > 0, "{} was not asked by {}", row.method, holder.role);
+    anyhow::ensure!(!by_word.is_empty(), "{} was not asked by {}", row.method, holder.role);
+    let allowed = by_word.iter().filter(|(_, answers)| answers.contains(&true));
+    let words: Vec<String> = allowed
+        .map(|(word, answers)| {
+            let all = holder.leads() || !answers.contains(&false);
+            if all {
+                (*word).to_owned()
+            } else {
+                format!("some {word}")
+            }
+        })
+        .collect();
     Ok(if words.is_empty() {
         "–".into()
     } else {
