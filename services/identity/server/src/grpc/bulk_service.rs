@@ -7,12 +7,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use usher_authorization::{Intent, Resource};
 use usher_core::event::{Event, EventType};
 use usher_core::ids::{JobId, SelectionId, TenantId};
 use usher_core::job::{Counts, ItemInput, ItemOutcome, ItemResult, Job, JobAction, JobState, Selection};
 use usher_core::ports::{After, JobQuery, Keys};
 use usher_core::refusal::Refusal;
-use usher_core::role::Permission;
+use usher_core::role::{Permission, RoleRef};
 use usher_proto::identity::v1::bulk_service_server::BulkService;
 use usher_proto::identity::v1::{
     self as proto, CancelJobRequest, CancelJobResponse, DownloadJobReportRequest, DownloadJobReportResponse,
@@ -28,6 +29,7 @@ use crate::app::App;
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
+use crate::operations::bulk;
 use crate::operations::engine::Failure;
 use crate::page::{Question, instant_key};
 use crate::parse::Faults;
@@ -79,8 +81,9 @@ impl BulkService for App {
         let digest = body.digest.clone();
         let action = faults.bulk_action("action", body.action.as_ref(), self.now());
         finish(faults)?;
-        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRun)
-            .await?;
+        let caller = Caller::of(request.metadata())?;
+        self.permit_somewhere(&caller, tenant, Permission::JobsRun).await?;
+        self.permit_action(&caller, tenant, &action).await?;
         let selection = match self.selection(tenant, &digest).await {
             Ok(selection) => selection,
             Err(refusal) => return self.started_before(&mutation, tenant, refusal).await.map(Response::new),
@@ -331,6 +334,27 @@ impl BulkService for App {
 }
 
 impl App {
+    /// Refuses a job that reaches into places which are not for whoever acts, or gives more than they hold: each item would
+    /// be refused for the same reason (L6, U1). Each is asked about again when its turn comes.
+    async fn permit_action(&self, caller: &Caller, tenant: TenantId, action: &JobAction) -> Result<(), Status> {
+        let (places, given) = (bulk::places(action, None), bulk::given(action, None));
+        if places.is_empty() {
+            return Ok(());
+        }
+        let judge = self.judge(caller, tenant).await?;
+        let roles = if given.iter().any(|(role, _)| matches!(role, RoleRef::Custom(_))) {
+            self.store.roles(tenant).await.map_err(Failure::from)?
+        } else {
+            Vec::new()
+        };
+        let mut asking = judge.asker();
+        let each = places.into_iter().try_for_each(|(permission, scope)| {
+            asking.require(permission, &Resource::Scope(scope), &Intent::default())
+        });
+        each.and_then(|()| asking.require_given_of(&given, |id| roles.iter().find(|role| role.id == id)))
+            .map_err(|refusal| refused(&refusal))
+    }
+
     async fn selection(&self, tenant: TenantId, digest: &str) -> Result<Selection, Status> {
         let unknown = || refused(&Refusal::SelectionNotFound);
         let named = URL_SAFE_NO_PAD.decode(digest).map_err(|_| unknown())?;

@@ -18,9 +18,10 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
-use crate::authorize::{Caller, Judge, resource_of};
+use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
+use crate::judge::Judge;
 use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::page::Question;
@@ -291,15 +292,15 @@ impl GroupService for App {
         let target = Members::parse(&body.tenant_id, &body.group_id, &body.user_ids, &mut faults);
         finish(faults)?;
         let scope = [Scope::Group(target.group)];
-        self.permit_on(
-            &caller,
-            target.tenant,
-            Permission::GroupsEditMembers,
-            &scope,
-            &Intent::default(),
-        )
-        .await?;
-        let judge = self.judge(&caller, target.tenant).await?;
+        let judge = self
+            .permit_on(
+                &caller,
+                target.tenant,
+                Permission::GroupsEditMembers,
+                &scope,
+                &Intent::default(),
+            )
+            .await?;
         let (results, changed_count) = self.edit_members(mutation, target, Some(judge)).await?;
         Ok(Response::new(AddGroupMembersResponse { results, changed_count }))
     }
@@ -378,7 +379,7 @@ impl App {
                     account.decide(changes, |account, changes| match &mut asking {
                         // Whoever puts people into their group could rule them there: they must have a say already.
                         Some(asking) => {
-                            asking.require(Permission::UsersRead, &resource_of(account), &Intent::default())?;
+                            asking.require(Permission::UsersRead, &asking.resource(account), &Intent::default())?;
                             account.join(id, &act, changes)
                         }
                         None => Ok(account.leave(id, &act, changes)),

@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
+use crate::judge::{Asking, Judge};
 use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::page::Question;
@@ -60,12 +61,14 @@ impl RoleService for App {
         let permissions = permissions(&body.permissions, &mut faults);
         finish(faults)?;
         self.permit(&caller, tenant, Permission::RolesDefine).await?;
+        let judge = self.judge(&caller, tenant).await?;
         let id = RoleId::mint(self.now());
         let command = mutation
             .clone()
             .command(tenant, role_keys(tenant), move |world, changes| {
                 world.tenant(tenant)?;
                 check_name(world, tenant, id, &name)?;
+                check_made(&judge, &permissions)?;
                 let role = CustomRole {
                     tenant,
                     id,
@@ -96,6 +99,7 @@ impl RoleService for App {
         let expected = body.expected_version;
         finish(faults)?;
         self.permit(&caller, tenant, Permission::RolesDefine).await?;
+        let judge = self.judge(&caller, tenant).await?;
         let command = mutation
             .clone()
             .command(tenant, role_keys(tenant), move |world, changes| {
@@ -113,6 +117,9 @@ impl RoleService for App {
                 };
                 if after != before {
                     check_name(world, tenant, id, &after.name)?;
+                    let mut added = after.permissions.clone();
+                    added.retain(|permission| !before.permissions.contains(permission));
+                    check_made(&judge, &added)?;
                     after.version += 1;
                     put(after, EventType::RoleUpdated, &mutation.act(world.now), world, changes);
                 }
@@ -120,7 +127,9 @@ impl RoleService for App {
                     role: world.loaded.roles.get(&(tenant, id)).map(convert::custom_role),
                 })
             });
-        Ok(Response::new(self.engine.run(command).await?))
+        let answer = self.engine.run(command).await?;
+        self.roles_changed(tenant);
+        Ok(Response::new(answer))
     }
 
     async fn delete_role(&self, request: Request<DeleteRoleRequest>) -> Result<Response<DeleteRoleResponse>, Status> {
@@ -163,8 +172,8 @@ impl RoleService for App {
         let mutation = Mutation::parse("AssignRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
-        self.permit_roles(&caller, &target).await?;
-        let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, true).await?;
+        let judge = self.permit_roles(&caller, &target).await?;
+        let (assignments, changed_count) = self.edit_roles(judge, mutation, target, true).await?;
         Ok(Response::new(AssignRolesResponse {
             assignments,
             changed_count,
@@ -181,8 +190,8 @@ impl RoleService for App {
         let mutation = Mutation::parse("RevokeRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
-        self.permit_roles(&caller, &target).await?;
-        let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, false).await?;
+        let judge = self.permit_roles(&caller, &target).await?;
+        let (assignments, changed_count) = self.edit_roles(judge, mutation, target, false).await?;
         Ok(Response::new(RevokeRolesResponse {
             assignments,
             changed_count,
@@ -290,7 +299,7 @@ impl Holder {
 
 impl App {
     /// Whether whoever acts may give or take these roles: each scope is asked about (L6).
-    async fn permit_roles(&self, caller: &Caller, target: &Holder) -> Result<(), Status> {
+    async fn permit_roles(&self, caller: &Caller, target: &Holder) -> Result<Judge, Status> {
         let scopes: BTreeSet<Scope> = target.roles.iter().map(|(_, scope)| scope.clone()).collect();
         let scopes: Vec<Scope> = scopes.into_iter().collect();
         self.permit_on(
@@ -301,34 +310,33 @@ impl App {
             &Intent::default(),
         )
         .await
-        .map(drop)
     }
 
     async fn edit_roles(
         &self,
-        caller: &Caller,
+        judge: Judge,
         mutation: Mutation,
         target: Holder,
         assign: bool,
     ) -> Result<(Vec<RoleAssignment>, i32), Status> {
         let Holder { tenant, user, roles } = target;
-        // Told is what they may read: a foreign user's other roles are not (U2).
-        let judge = self.judge(caller, tenant).await?;
         let keys = Keys {
             users: [(tenant, user)].into(),
             ..granting_keys(tenant, &roles)
         };
         let command = mutation.clone().command(tenant, keys, move |world, changes| {
             let act = mutation.act(world.now);
+            let mut asking = judge.asker();
             if assign {
                 for (role, scope) in &roles {
                     check_exists(world, tenant, *role, scope)?;
                 }
+                asking.require_given(tenant, &roles, world)?;
             }
             let account = world.account(tenant, user)?;
             let changed_count =
                 account.decide(changes, |account, changes| edit(account, &roles, assign, &act, changes))?;
-            let mut asking = judge.asker();
+            // Told is what they may read: a foreign user's other roles are not (U2).
             let held = account.belonging.roles.iter().filter(|(_, scope)| {
                 let resource = Resource::Scope(if judge.is_user() {
                     scope.clone()
@@ -397,8 +405,13 @@ pub(crate) fn placement_keys(tenant: TenantId, placement: &Placement) -> Keys {
     keys
 }
 
-/// Whether the groups and the roles of a placement are there.
-pub(crate) fn check_placement(world: &World, tenant: TenantId, placement: &Placement) -> Result<(), Refusal> {
+/// Whether the groups and the roles of a placement are there, and are whoever acts to give.
+pub(crate) fn check_placement(
+    world: &World,
+    tenant: TenantId,
+    placement: &Placement,
+    asking: &mut Asking<'_>,
+) -> Result<(), Refusal> {
     for group in &placement.groups {
         check_exists(
             world,
@@ -407,10 +420,18 @@ pub(crate) fn check_placement(world: &World, tenant: TenantId, placement: &Place
             &Scope::Group(*group),
         )?;
     }
-    for (role, scope) in placement.grants() {
-        check_exists(world, tenant, role, &scope)?;
+    let given = placement.grants();
+    for (role, scope) in &given {
+        check_exists(world, tenant, *role, scope)?;
     }
-    Ok(())
+    asking.require_given(tenant, &given, world)
+}
+
+/// Whether a role can be made of these permissions by whoever acts (U1).
+fn check_made(judge: &Judge, permissions: &[Permission]) -> Result<(), Refusal> {
+    let mut asking = judge.asker();
+    let gives = asking.given_by(permissions);
+    asking.require_giving(Permission::RolesDefine, &Scope::Platform, gives)
 }
 
 /// Whether a role and the group it is to be held in are there.

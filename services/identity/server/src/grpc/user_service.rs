@@ -69,14 +69,10 @@ impl UserService for App {
             faults.add("password", "is given, but initial_state is not ACTIVE_WITH_PASSWORD");
         }
         finish(faults)?;
-        self.permit_placement(
-            &caller,
-            tenant,
-            Permission::UsersCreate,
-            &placement,
-            deletes_at.is_some(),
-        )
-        .await?;
+        let deleted = deletes_at.is_some();
+        let judge = self
+            .permit_placement(&caller, tenant, Permission::UsersCreate, &placement, deleted)
+            .await?;
         let credential = match initial {
             InitialState::Unspecified | InitialState::Pending => None,
             InitialState::ActiveWithPassword => {
@@ -119,7 +115,7 @@ impl UserService for App {
             let suppressed = world.is_suppressed(tenant, &key);
             let seats = world.seats(tenant);
             let act = mutation.act(world.now);
-            check_placement(world, tenant, &placement)?;
+            check_placement(world, tenant, &placement, &mut judge.asker())?;
             let mut own = Changeset::default();
             let mut account = Account::create(settings, seats, new, suppressed, &act, &mut own)?;
             account.place(&placement, &act, &mut own)?;
