@@ -169,7 +169,18 @@ impl Asking<'_> {
 impl App {
     /// Refuses a call on the whole tenant, or on the tenants themselves.
     pub(crate) async fn permit(&self, caller: &Caller, tenant: TenantId, permission: Permission) -> Result<(), Status> {
-        self.permit_on(caller, tenant, permission, &[Scope::Platform], &Intent::default())
+        self.permit_in(caller, tenant, permission, &[Scope::Platform]).await
+    }
+
+    /// Refuses a call about scopes that means nothing beside what it asks for.
+    pub(crate) async fn permit_in(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        permission: Permission,
+        scopes: &[Scope],
+    ) -> Result<(), Status> {
+        self.permit_on(caller, tenant, permission, scopes, &Intent::default())
             .await
             .map(drop)
     }
