@@ -111,9 +111,21 @@ impl App {
                 .permit_service(name, permission)
                 .map_err(|refusal| refused(&refusal));
         }
-        self.permit_on(caller, tenant, permission, &[Scope::Platform], &Intent::default())
+        self.permit_in(caller, tenant, permission, &[Scope::Platform])
             .await
             .map(drop)
+    }
+
+    /// Refuses a call about scopes that means nothing beside what it asks for. Answers who acts.
+    pub(crate) async fn permit_in(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        permission: Permission,
+        scopes: &[Scope],
+    ) -> Result<Judge, Status> {
+        self.permit_on(caller, tenant, permission, scopes, &Intent::default())
+            .await
     }
 
     /// Refuses a call about scopes: each is asked about. Answers who acts, for whatever else is to be asked.

@@ -108,7 +108,7 @@ impl BulkService for App {
 
     async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Result<Response<ListJobsResponse>, Status> {
         let metadata = request.metadata().clone();
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let mut states = Vec::new();
@@ -120,14 +120,10 @@ impl BulkService for App {
                 Ok(proto::JobState::Unspecified) | Err(_) => faults.add(format!("states[{index}]"), "is no state"),
             }
         }
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListJobsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListJobs", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListJobs", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         let caller = Caller::of(&metadata)?;
         let reach = self.permit_reach(&caller, tenant, Permission::JobsRead).await?;
@@ -198,7 +194,7 @@ impl BulkService for App {
         request: Request<ListJobItemsRequest>,
     ) -> Result<Response<ListJobItemsResponse>, Status> {
         let metadata = request.metadata().clone();
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
@@ -209,14 +205,10 @@ impl BulkService for App {
                 None => faults.add(format!("outcomes[{index}]"), "is no outcome"),
             }
         }
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListJobItemsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListJobItems", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListJobItems", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         self.permitted_job(&Caller::of(&metadata)?, tenant, Permission::JobsRead, id)
             .await?;
@@ -284,10 +276,7 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        let origin = self
-            .permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRun, id)
-            .await?;
-        check_ended(&origin)?;
+        let origin = self.ended_job(&Caller::of(request.metadata())?, tenant, id).await?;
         let again = |item: &ItemResult| matches!(item.outcome, ItemOutcome::Failed | ItemOutcome::Skipped);
         let from_input = matches!(origin.action, JobAction::Import { .. } | JobAction::Undo);
         let (selection, count) = if from_input {
@@ -312,10 +301,7 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        let origin = self
-            .permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRun, id)
-            .await?;
-        check_ended(&origin)?;
+        let origin = self.ended_job(&Caller::of(request.metadata())?, tenant, id).await?;
         if !origin.action.can_be_undone() {
             return Err(refused(&Refusal::CannotBeUndone(origin.action.name().into())));
         }
@@ -455,13 +441,15 @@ impl App {
             _ => Ok(job),
         }
     }
-}
 
-fn check_ended(job: &Job) -> Result<(), Status> {
-    if job.state.has_ended() {
-        Ok(())
-    } else {
-        Err(refused(&Refusal::JobRunning(job.id.to_string())))
+    /// The same of a job that others are made from: one that has ended.
+    async fn ended_job(&self, caller: &Caller, tenant: TenantId, id: JobId) -> Result<Job, Status> {
+        let job = self.permitted_job(caller, tenant, Permission::JobsRun, id).await?;
+        if job.state.has_ended() {
+            Ok(job)
+        } else {
+            Err(refused(&Refusal::JobRunning(id.to_string())))
+        }
     }
 }
 

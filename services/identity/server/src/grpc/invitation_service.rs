@@ -178,7 +178,7 @@ impl InvitationService for App {
         request: Request<ListInvitationsRequest>,
     ) -> Result<Response<ListInvitationsResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let mut states = Vec::new();
@@ -193,14 +193,10 @@ impl InvitationService for App {
         }
         let user: Option<UserId> = faults.optional_id("user_id", &body.user_id);
         let sent_before = faults.instant("sent_before", body.sent_before);
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListInvitationsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListInvitations", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListInvitations", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         let groups = self
             .permit_list(&caller, tenant, Permission::InvitationsRead, user)

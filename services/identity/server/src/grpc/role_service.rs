@@ -172,8 +172,7 @@ impl RoleService for App {
         let mutation = Mutation::parse("AssignRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
-        let judge = self.permit_roles(&caller, &target).await?;
-        let (assignments, changed_count) = self.edit_roles(judge, mutation, target, true).await?;
+        let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, true).await?;
         Ok(Response::new(AssignRolesResponse {
             assignments,
             changed_count,
@@ -190,8 +189,7 @@ impl RoleService for App {
         let mutation = Mutation::parse("RevokeRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
-        let judge = self.permit_roles(&caller, &target).await?;
-        let (assignments, changed_count) = self.edit_roles(judge, mutation, target, false).await?;
+        let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, false).await?;
         Ok(Response::new(RevokeRolesResponse {
             assignments,
             changed_count,
@@ -203,20 +201,16 @@ impl RoleService for App {
         request: Request<ListRoleAssignmentsRequest>,
     ) -> Result<Response<ListRoleAssignmentsResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let user: Option<UserId> = faults.optional_id("user_id", &body.user_id);
         let scope = body.scope.as_ref().map(|scope| faults.scope("scope", scope));
         let role = (!body.role.is_empty()).then(|| faults.role("role", &body.role));
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListRoleAssignmentsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListRoleAssignments", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListRoleAssignments", &body);
+        let after = question.after(&token, &mut faults);
         let after = after.and_then(|after| assignment_after(tenant, &after));
         finish(faults)?;
         match (&user, &scope) {
@@ -224,16 +218,10 @@ impl RoleService for App {
                 self.permit_on_user(&caller, tenant, Permission::RolesRead, *user, &Intent::default())
                     .await?;
             }
-            (None, Some(scope)) => drop(
-                self.permit_on(
-                    &caller,
-                    tenant,
-                    Permission::RolesRead,
-                    std::slice::from_ref(scope),
-                    &Intent::default(),
-                )
-                .await?,
-            ),
+            (None, Some(scope)) => {
+                self.permit_in(&caller, tenant, Permission::RolesRead, std::slice::from_ref(scope))
+                    .await?;
+            }
             (None, None) => self.permit(&caller, tenant, Permission::RolesRead).await?,
         }
         let query = AssignmentQuery {
@@ -298,28 +286,19 @@ impl Holder {
 }
 
 impl App {
-    /// Whether whoever acts may give or take these roles: each scope is asked about (L6).
-    async fn permit_roles(&self, caller: &Caller, target: &Holder) -> Result<Judge, Status> {
-        let scopes: BTreeSet<Scope> = target.roles.iter().map(|(_, scope)| scope.clone()).collect();
-        let scopes: Vec<Scope> = scopes.into_iter().collect();
-        self.permit_on(
-            caller,
-            target.tenant,
-            Permission::RolesAssign,
-            &scopes,
-            &Intent::default(),
-        )
-        .await
-    }
-
     async fn edit_roles(
         &self,
-        judge: Judge,
+        caller: &Caller,
         mutation: Mutation,
         target: Holder,
         assign: bool,
     ) -> Result<(Vec<RoleAssignment>, i32), Status> {
         let Holder { tenant, user, roles } = target;
+        // Each scope is asked about (L6).
+        let scopes: BTreeSet<Scope> = roles.iter().map(|(_, scope)| scope.clone()).collect();
+        let scopes: Vec<Scope> = scopes.into_iter().collect();
+        // Told is what they may read: a foreign user's other roles are not (U2).
+        let judge = self.permit_in(caller, tenant, Permission::RolesAssign, &scopes).await?;
         let keys = Keys {
             users: [(tenant, user)].into(),
             ..granting_keys(tenant, &roles)

@@ -99,6 +99,7 @@ pub(crate) fn deal(
                 dry_run,
                 overwrite_edited,
                 messages,
+                heads,
             },
             _,
         ) => {
@@ -108,6 +109,7 @@ pub(crate) fn deal(
                 dry_run: *dry_run,
                 overwrite_edited: *overwrite_edited,
                 messages,
+                heads,
             };
             import::deal(how, item, world, asker, act, changes)
         }

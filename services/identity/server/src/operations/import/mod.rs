@@ -12,7 +12,7 @@ use usher_core::clock::Timestamp;
 use usher_core::email::EmailAddress;
 use usher_core::ids::{GroupId, TenantId, UserId};
 use usher_core::invitation::Message;
-use usher_core::job::{ImportMode, ItemInput, ItemOutcome, ItemResult};
+use usher_core::job::{ImportHeads, ImportMode, ItemInput, ItemOutcome, ItemResult};
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
 use usher_core::role::{BuiltInRole, Permission, RoleRef};
@@ -82,6 +82,7 @@ pub(crate) struct How<'a> {
     pub(crate) dry_run: bool,
     pub(crate) overwrite_edited: bool,
     pub(crate) messages: &'a [Message],
+    pub(crate) heads: &'a ImportHeads,
 }
 
 impl Kept {
@@ -157,6 +158,11 @@ pub(crate) fn deal(
             ..ItemResult::new(item, ItemOutcome::Changed)
         },
         Err(refusal) => ItemResult {
+            column: match refusal {
+                Refusal::EmailTaken(_) | Refusal::AddressSuppressed(_) => how.heads.email.clone(),
+                Refusal::ExternalIdTaken(_) => how.heads.external_id.clone(),
+                _ => String::new(),
+            },
             address: kept.email,
             ..bulk::refused(item, &refusal)
         },
