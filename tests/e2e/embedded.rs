@@ -150,7 +150,7 @@ fn one_process_imports_mails_and_goes_on_after_a_restart_where_it_was() -> Resul
                     cy@example.org;Cyrus;Löwe;\n";
         std::fs::write(&file, text)?;
         let told = embedded.usher(&["import", &file.display().to_string()]).await?;
-        assert!(told.contains("3 created, 3 invited"), "{told}");
+        assert!(told.contains("3 rows: 3 invited"), "{told}");
         let mails = embedded.mails_become(3).await?;
         let everybody = ["ana@example.org", "bo@example.org", "cy@example.org"];
         assert!(mails.keys().map(String::as_str).eq(everybody));

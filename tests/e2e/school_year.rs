@@ -310,34 +310,30 @@ async fn import(school: &School, people: &[Person], leave: &Timestamp) -> Result
         "done in part: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let mut ids = HashMap::new();
-    let mut failed = Vec::new();
+    let mut rows = Vec::new();
     for line in lines.lines() {
-        let row: serde_json::Value = serde_json::from_str(line)?;
-        if let Some(summary) = row.get("summary") {
-            assert_eq!(
-                (&summary["invited"], &summary["failed"]),
-                (&PEOPLE.into(), &wrong.len().into()),
-                "{summary}"
-            );
-            continue;
-        }
-        let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
-        if row["outcome"] == "INVITED" {
-            ids.insert(text("email"), text("user_id"));
-        } else {
-            failed.push(row);
-        }
+        rows.push(serde_json::from_str::<serde_json::Value>(line)?);
     }
+    let job = rows.pop().context("no job")?;
+    assert_eq!(
+        (&job["changed_count"], &job["failed_count"]),
+        (&PEOPLE.into(), &wrong.len().into()),
+        "{job}"
+    );
+    let (invited, failed): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row["detail"] == "created, invited");
+    let text = |row: &serde_json::Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+    let ids: HashMap<_, _> = invited
+        .iter()
+        .map(|row| (text(row, "address"), text(row, "user_id")))
+        .collect();
     assert_eq!((ids.len(), failed.len()), (PEOPLE, wrong.len()));
     for (row, (line, column, word)) in failed.iter().zip(&wrong) {
-        assert_eq!(row["row"], *line, "{row}");
-        let fault = &row["faults"][0];
-        assert_eq!(fault["column"], *column, "{row}");
-        assert!(
-            fault["reason"].as_str().is_some_and(|reason| reason.contains(word)),
+        assert_eq!(
+            (&row["position"], &row["column"]),
+            (&(*line).into(), &(*column).into()),
             "{row}"
         );
+        assert!(text(row, "message").contains(word), "{row}");
     }
     Ok(ids)
 }

@@ -76,6 +76,9 @@ pub(crate) enum Failure {
     /// Something else that is needed is away.
     #[error("{0}")]
     Away(String),
+    /// Ctrl-C, and what that means for what was under way.
+    #[error("{0}")]
+    Interrupted(String),
     /// Settings that cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -122,6 +125,7 @@ impl Failure {
             Self::Refused(status) if reason(status) == Some(ErrorReason::SeatLimit) => Exit::Data,
             Self::Refused(status) => exit_of(status.code()),
             Self::Unreachable(_) | Self::Away(_) => Exit::Unavailable,
+            Self::Interrupted(_) => Exit::Interrupted,
             Self::Config(_) => Exit::Config,
         }
     }

@@ -4,7 +4,7 @@
 mod client;
 mod commands;
 mod failure;
-mod import;
+mod file;
 mod names;
 mod output;
 mod password;
@@ -120,14 +120,17 @@ mod tests {
             "usher invite --preview --language ar",
             "usher invite --test me@x.org",
             "usher invitations list --all --sent-before 2027-01-01",
+            "usher invitations show 1",
+            "usher invitations send a@x.org S-1 --subject Welcome",
             "usher invitations cancel 1 2",
             "usher invitations resend 1 --message-file text.txt",
             "usher accept http://127.0.0.1/accept?tenant=1&token=2 --inspect",
+            "usher accept t --fresh",
             "usher accept t --first-name A --last-name B --password-stdin",
             "usher import users.csv --dry-run --report r.csv --encoding windows-1250 --no-invite",
             "usher import users.xlsx --mode update --overwrite-edited --map Mail=email --dry-run",
             "usher import users.csv --mode deactivate --max-deactivated-percent 50 --report r.csv",
-            "usher import - --mode invite --subject Welcome --again --detach",
+            "usher import - --subject Welcome --map Mail=email --detach",
             "usher export users.xlsx --columns email,status --head-language fr --group A/B --language fr",
             "usher export - --format csv --user a@x.org --user S-1",
             "usher groups list --tree --below A",
@@ -165,6 +168,7 @@ mod tests {
             "usher jobs cancel 1",
             "usher jobs retry 1 --detach",
             "usher jobs undo 1 --reason mistake",
+            "usher jobs items 1 --outcome failed --outcome skipped --limit 0",
             "usher jobs report 1 --out report.csv",
             "usher deliveries --user a@x.org --attempts",
             "usher deliveries list --state uncertain --limit 0",
@@ -172,6 +176,8 @@ mod tests {
             "usher suppressions list",
             "usher suppressions remove a@x.org",
             "usher access check a@x.org",
+            "usher access verify-password a@x.org --password-stdin",
+            "usher access change-password a@x.org --passwords-stdin --reason guessed",
             "usher explain a@x.org",
             "usher events --follow --type user. --from-beginning",
             "usher up --demo deploy/samples/users.csv --smtp smtp://127.0.0.1:25",
@@ -208,7 +214,8 @@ mod tests {
             "usher bulk deactivate --user a@x.org --label b",
             "usher bulk deactivate --everybody --label b",
             "usher bulk deactivate --everybody --preview --yes",
-            "usher import a.csv --map Mail=email",
+            "usher import a.csv --map Mail",
+            "usher import a.csv --overwrite-edited",
             "usher import a.csv --mode gone",
             "usher import a.csv --mode create --no-invite",
             "usher import a.csv --mode deactivate --max-deactivated-percent 101",

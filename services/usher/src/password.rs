@@ -24,25 +24,37 @@ impl Password {
         if !self.password_stdin {
             return Ok(self.password.clone());
         }
-        let mut line = String::new();
-        std::io::stdin()
-            .lock()
-            .read_line(&mut line)
-            .map_err(|cause| Failure::io("cannot read the password from standard input", cause))?;
-        Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
+        from_stdin().map(Some)
+    }
+
+    /// The password that was given, or the one that the person types.
+    pub(crate) fn known_or_asked(&self) -> Result<String, Failure> {
+        self.given()?.map_or_else(|| ask("Password: ", true), Ok)
     }
 
     /// The password that was given, or the one that the person types twice.
     pub(crate) fn given_or_asked(&self) -> Result<String, Failure> {
-        if let Some(password) = self.given()? {
-            return Ok(password);
-        }
-        let password = ask("Password (10 to 128 characters): ", true)?;
-        if ask("Again: ", true)? == password {
-            Ok(password)
-        } else {
-            Err(Failure::Data("the two passwords differ; try again".into()))
-        }
+        self.given()?.map_or_else(new, Ok)
+    }
+}
+
+/// The next line of standard input.
+pub(crate) fn from_stdin() -> Result<String, Failure> {
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|cause| Failure::io("cannot read the password from standard input", cause))?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A new password, which the person types twice.
+pub(crate) fn new() -> Result<String, Failure> {
+    let password = ask("New password (10 to 128 characters): ", true)?;
+    if ask("Again: ", true)? == password {
+        Ok(password)
+    } else {
+        Err(Failure::Data("the two passwords differ; try again".into()))
     }
 }
 

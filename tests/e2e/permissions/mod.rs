@@ -1,8 +1,10 @@
 //! Who may do what, asked through the API as real people (U1, U2): administrators of the platform and of groups, coaches,
 //! instructors, learners, holders of roles of the tenant's own, and services.
 
+mod beyond;
 mod inviting;
 mod limits;
+mod matrix;
 
 use std::fmt::Debug;
 
@@ -15,7 +17,7 @@ use usher_proto::identity::v1::{InitialState, UserStatus};
 use usher_tests::system::Clients;
 
 use crate::stage::{
-    DAY, HOUR, PASSWORD, Together, alone, assert_refused, in_group, in_session, platform, refused, together,
+    DAY, HOUR, PASSWORD, Refused, Together, alone, assert_refused, in_group, in_session, platform, refused, together,
 };
 
 /// An id that nothing has.

@@ -34,6 +34,20 @@ fn account(number: u32, of: u128) -> Resource {
     Resource::User {
         id: UserId(Uuid::from_u128(u128::from(number) + 1)),
         groups: vec![group(of)],
+        roles: vec![],
+    }
+}
+
+/// The same, of a coach of that group who administers the last one.
+fn teacher(number: u32, of: u128) -> Resource {
+    let held = |role, number| Grant::BuiltIn {
+        role,
+        scope: Scope::Group(group(number)),
+    };
+    Resource::User {
+        id: UserId(Uuid::from_u128(u128::from(number) + 1)),
+        groups: vec![group(of)],
+        roles: vec![held(BuiltInRole::Administrator, GROUPS), held(BuiltInRole::Coach, of)],
     }
 }
 
@@ -77,6 +91,7 @@ fn main() {
                 let own = Resource::User {
                     id: UserId(Uuid::nil()),
                     groups: vec![group(u128::from(number) % GROUPS + 1)],
+                    roles: vec![],
                 };
                 let _ = black_box(asker.decide(permission, &own, &Intent::default()));
             }
@@ -89,6 +104,18 @@ fn main() {
                 let intent = &intent;
                 move |number| {
                     let resource = account(number, u128::from(number) % GROUPS + 1);
+                    let _ = black_box(asker.decide(permission, &resource, intent));
+                }
+            },
+        );
+        each(
+            &format!("{held} roles, of an asker, a million who hold roles themselves"),
+            MANY,
+            {
+                let mut asker = asker();
+                let intent = &intent;
+                move |number| {
+                    let resource = teacher(number, u128::from(number) % GROUPS + 1);
                     let _ = black_box(asker.decide(permission, &resource, intent));
                 }
             },

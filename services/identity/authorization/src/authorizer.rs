@@ -1,27 +1,25 @@
 //! Who may do what: the policies, and what is asked of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use usher_core::group::GroupTree;
-use usher_core::ids::{GroupId, UserId};
+use usher_core::ids::GroupId;
 use usher_core::refusal::Refusal;
 use usher_core::role::{BuiltInRole, Permission, Scope};
-use uuid::Uuid;
 
 use crate::asker::Asker;
 use crate::decision::Decision;
 use crate::error::PolicyError;
 use crate::policies::Policies;
-use crate::question::{ActingUser, Grant, Intent, Principal, Question, Resource};
-
-static NOTHING: BTreeSet<Permission> = BTreeSet::new();
+use crate::powers::{PermissionSet, Powers};
+use crate::question::{Intent, Principal, Question, Resource};
 
 /// Decides by policies. It does not change once it is made, and can be shared between threads.
 #[derive(Debug)]
 pub struct Authorizer {
     policies: Policies,
-    roles: BTreeMap<BuiltInRole, BTreeSet<Permission>>,
+    powers: Powers,
 }
 
 /// Where a principal has a permission: for lists (U2).
@@ -49,9 +47,8 @@ impl Authorizer {
     }
 
     fn new(policies: Policies) -> Self {
-        let roles = BuiltInRole::ALL.into_iter().map(|role| (role, told(&policies, role)));
-        let roles = roles.collect();
-        Self { policies, roles }
+        let powers = Powers::new(&policies);
+        Self { policies, powers }
     }
 
     /// Answers one question. For many of the same principal, see [`Authorizer::asker`].
@@ -67,13 +64,24 @@ impl Authorizer {
 
     /// For many questions of one principal: what cannot differ is evaluated once.
     pub fn asker<'a>(&'a self, principal: &'a Principal, tree: &'a GroupTree) -> Asker<'a> {
-        Asker::new(&self.policies, principal, tree)
+        Asker::new(&self.policies, &self.powers, principal, tree)
     }
 
     /// What a built-in role may do when it is held on the platform, alone. It is found by asking the policies about the
     /// platform and about another account, so policies that were replaced are told truthfully.
     pub fn permissions_of(&self, role: BuiltInRole) -> &BTreeSet<Permission> {
-        self.roles.get(&role).unwrap_or(&NOTHING)
+        self.powers.alone(role)
+    }
+
+    /// What a built-in role gives at most, with what it gives only to those who hold another too (L7): for
+    /// [`Intent::gives`].
+    pub fn given(&self, role: BuiltInRole) -> PermissionSet {
+        self.powers.given(role)
+    }
+
+    /// What a role of the tenant's own making gives: its permissions, without those that people never have.
+    pub fn given_by(&self, permissions: impl IntoIterator<Item = Permission>) -> PermissionSet {
+        self.powers.given_by(permissions)
     }
 
     /// Where a principal has a permission. It is found by asking about the platform, then about each group that the
@@ -104,29 +112,4 @@ impl Authorizer {
             Reach::Groups(groups)
         }
     }
-}
-
-/// What the policies let a made-up user with this role do.
-fn told(policies: &Policies, role: BuiltInRole) -> BTreeSet<Permission> {
-    let scope = Scope::Platform;
-    let user = Principal::User(ActingUser {
-        id: UserId(Uuid::nil()),
-        active: true,
-        grants: vec![Grant::BuiltIn {
-            role,
-            scope: scope.clone(),
-        }],
-    });
-    let other = Resource::User {
-        id: UserId(Uuid::max()),
-        groups: Vec::new(),
-    };
-    let tree = GroupTree::default();
-    let asker = Asker::new(policies, &user, &tree);
-    let allowed = |permission: &Permission| {
-        [&Resource::Scope(scope.clone()), &other]
-            .into_iter()
-            .any(|resource| asker.evaluate(*permission, resource, &Intent::default()).is_allowed())
-    };
-    Permission::ALL.iter().copied().filter(allowed).collect()
 }

@@ -10,6 +10,7 @@ use usher_core::group::GroupTree;
 use usher_core::ids::{GroupId, UserId};
 use usher_core::role::{BuiltInRole, Permission, Scope};
 
+use crate::powers::PermissionSet;
 use crate::question::{ActingUser, Grant, Intent, Principal, Resource};
 
 /// A value that Cedar does not take. Ours are all literals of its own types, so it is not expected.
@@ -83,6 +84,11 @@ fn strings(values: &BTreeSet<String>) -> RestrictedExpression {
     RestrictedExpression::new_set(values.iter().cloned().map(RestrictedExpression::new_string))
 }
 
+fn names(permissions: PermissionSet) -> RestrictedExpression {
+    let names = permissions.iter().map(|permission| permission.as_str().to_owned());
+    RestrictedExpression::new_set(names.map(RestrictedExpression::new_string))
+}
+
 /// Whoever asks, ready for many questions.
 #[derive(Debug, Clone)]
 pub(crate) struct Asking {
@@ -148,9 +154,14 @@ fn user(user: &ActingUser) -> Result<Entity, Failed> {
     Entity::new_with_tags(uid(&TYPES.user, &user.id.to_string()), attributes, [], tags).map_err(failed)
 }
 
-/// What it is about, with all places that this lies in.
-pub(crate) fn resource(resource: &Resource, own: Option<UserId>, tree: &GroupTree) -> Result<Entity, Failed> {
-    let (uid, attribute, parents) = match resource {
+/// What it is about, with all places that this lies in, and what the user holds more than whoever asks.
+pub(crate) fn resource(
+    resource: &Resource,
+    own: Option<UserId>,
+    tree: &GroupTree,
+    holds_more: PermissionSet,
+) -> Result<Entity, Failed> {
+    let (uid, attributes, parents) = match resource {
         Resource::Scope(scope) => {
             let (kind, above) = match scope {
                 Scope::Platform => ("platform", vec![]),
@@ -161,22 +172,23 @@ pub(crate) fn resource(resource: &Resource, own: Option<UserId>, tree: &GroupTre
                 }
             };
             let kind = RestrictedExpression::new_string(kind.to_owned());
-            (place(scope), ("kind", kind), above)
+            (place(scope), vec![("kind", kind)], above)
         }
-        Resource::User { id, groups } => {
+        Resource::User { id, groups, .. } => {
             let above = groups.iter().flat_map(|id| tree.with_ancestors(*id));
             let all: BTreeSet<GroupId> = above.chain(groups.iter().copied()).collect();
             let own = RestrictedExpression::new_bool(own == Some(*id));
             let above = all.into_iter().map(group).chain([PLATFORM.clone()]).collect();
-            (uid(&TYPES.account, &id.to_string()), ("own", own), above)
+            let attributes = vec![("own", own), ("holds_more", names(holds_more))];
+            (uid(&TYPES.account, &id.to_string()), attributes, above)
         }
     };
-    let attributes = [(attribute.0.to_owned(), attribute.1)];
+    let attributes = attributes.into_iter().map(|(name, value)| (name.to_owned(), value));
     Entity::new_with_tags(uid, attributes, parents, []).map_err(failed)
 }
 
-/// What the call would do.
-pub(crate) fn context(permission: Permission, intent: &Intent) -> Result<Context, Failed> {
+/// What the call would do, and what it gives more than whoever asks holds.
+pub(crate) fn context(permission: Permission, intent: &Intent, gives_more: PermissionSet) -> Result<Context, Failed> {
     let group_count = i64::try_from(intent.group_count).unwrap_or(i64::MAX);
     let pairs = [
         (
@@ -188,6 +200,7 @@ pub(crate) fn context(permission: Permission, intent: &Intent) -> Result<Context
             RestrictedExpression::new_bool(intent.sets_deletion_date),
         ),
         ("roles", strings(&intent.roles)),
+        ("gives_more", names(gives_more)),
         ("group_count", RestrictedExpression::new_long(group_count)),
         ("fields", strings(&intent.fields)),
     ];

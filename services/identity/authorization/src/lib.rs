@@ -19,7 +19,7 @@
 //! let question = Question {
 //!     principal: &coach,
 //!     permission: Permission::UsersRead,
-//!     resource: &Resource::User { id: UserId(Uuid::from_u128(3)), groups: vec![sales] },
+//!     resource: &Resource::User { id: UserId(Uuid::from_u128(3)), groups: vec![sales], roles: vec![] },
 //!     intent: &Intent::default(),
 //!     tree: &tree,
 //! };
@@ -33,13 +33,15 @@ mod entities;
 mod error;
 mod methods;
 mod policies;
+mod powers;
 mod question;
 mod schema;
 mod source;
 
 pub use self::asker::Asker;
 pub use self::authorizer::{Authorizer, Reach};
-pub use self::decision::{ACTOR_NOT_ACTIVE, Decision, OWN_STATUS, POLICY_FAILED};
+pub use self::decision::{ACTOR_NOT_ACTIVE, Decision, GIVES_MORE, HOLDS_MORE, OWN_STATUS, POLICY_FAILED};
 pub use self::error::PolicyError;
 pub use self::methods::{METHODS, permission_of};
+pub use self::powers::PermissionSet;
 pub use self::question::{ActingUser, Grant, Intent, Principal, Question, Resource};

@@ -14,6 +14,7 @@ use usher_core::role::Permission;
 use crate::decision::{Decision, POLICY_FAILED};
 use crate::entities::{self, Asking, Failed, TYPES, failed};
 use crate::error::PolicyError;
+use crate::powers::PermissionSet;
 use crate::question::{Intent, Resource};
 use crate::schema::{fits, grouped};
 use crate::source::Source;
@@ -38,6 +39,18 @@ const EMBEDDED: [(&str, &str); 8] = embedded!(
     "own-account.cedar",
     "services.cedar"
 );
+
+/// One question, with what was found out about it.
+pub(crate) struct Asked<'a> {
+    pub(crate) permission: Permission,
+    pub(crate) resource: &'a Resource,
+    pub(crate) intent: &'a Intent,
+    pub(crate) tree: &'a GroupTree,
+    /// What the call gives, and whoever asks does not hold there.
+    pub(crate) gives_more: PermissionSet,
+    /// What the user that it is about holds somewhere, and whoever asks does not hold there.
+    pub(crate) holds_more: PermissionSet,
+}
 
 /// Policies that are valid.
 #[derive(Debug)]
@@ -113,30 +126,15 @@ impl Policies {
     }
 
     /// Puts one question. What cannot be evaluated is denied: a policy that fails could be one that forbids.
-    pub(crate) fn decide(
-        &self,
-        asking: &Asking,
-        permission: Permission,
-        resource: &Resource,
-        intent: &Intent,
-        tree: &GroupTree,
-    ) -> Decision {
-        self.evaluate(asking, permission, resource, intent, tree)
-            .unwrap_or_else(|_| Decision::Denied {
-                reason: Some(POLICY_FAILED.to_owned()),
-            })
+    pub(crate) fn decide(&self, asking: &Asking, asked: &Asked<'_>) -> Decision {
+        self.evaluate(asking, asked)
+            .unwrap_or_else(|_| Decision::denied(Some(POLICY_FAILED)))
     }
 
-    fn evaluate(
-        &self,
-        asking: &Asking,
-        permission: Permission,
-        resource: &Resource,
-        intent: &Intent,
-        tree: &GroupTree,
-    ) -> Result<Decision, Failed> {
-        let resource = entities::resource(resource, asking.own, tree)?;
-        let context = entities::context(permission, intent)?;
+    fn evaluate(&self, asking: &Asking, asked: &Asked<'_>) -> Result<Decision, Failed> {
+        let Asked { permission, .. } = *asked;
+        let resource = entities::resource(asked.resource, asking.own, asked.tree, asked.holds_more)?;
+        let context = entities::context(permission, asked.intent, asked.gives_more)?;
         let action = entities::action(permission);
         let request = Request::new(asking.uid.clone(), action, resource.uid(), context, None).map_err(failed)?;
         let told = iter::once(resource).chain(self.grouped.get(&permission).cloned());
@@ -151,9 +149,7 @@ impl Policies {
             cedar_policy::Decision::Deny => {
                 let forbidding = response.diagnostics().reason();
                 let reason = forbidding.filter_map(|id| self.set.annotation(id, "reason")).min();
-                Decision::Denied {
-                    reason: reason.map(str::to_owned),
-                }
+                Decision::denied(reason)
             }
         })
     }

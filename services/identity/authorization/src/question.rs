@@ -6,6 +6,8 @@ use usher_core::group::GroupTree;
 use usher_core::ids::{GroupId, UserId};
 use usher_core::role::{BuiltInRole, Permission, Scope};
 
+use crate::powers::PermissionSet;
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
@@ -31,7 +33,7 @@ pub struct ActingUser {
     pub grants: Vec<Grant>,
 }
 
-/// A role that the acting user holds somewhere (U2).
+/// A role that somebody holds somewhere (U2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grant {
     /// One that every tenant has (U1).
@@ -70,6 +72,8 @@ pub enum Resource {
         id: UserId,
         /// The groups that the user is in directly. Sorted ones are found faster by an [`Asker`](crate::Asker).
         groups: Vec<GroupId>,
+        /// The roles that the user holds; those that give nothing may be left out.
+        roles: Vec<Grant>,
     },
 }
 
@@ -80,6 +84,9 @@ pub struct Intent {
     pub sets_deletion_date: bool,
     /// The roles that it would give: names of built-in roles, UUIDs of custom ones (L5, L7).
     pub roles: BTreeSet<String>,
+    /// What these roles give: [`Authorizer::given`](crate::Authorizer::given). It is compared with what whoever asks holds
+    /// in the place that is asked about (U1); where an account is, with what they hold on the platform.
+    pub gives: PermissionSet,
     /// The groups that the people are put into (L7).
     pub group_count: usize,
     /// The fields that it would change, as in the update mask. Without any, nobody may update their own account.

@@ -9,6 +9,7 @@ use usher_core::role::{BuiltInRole, Permission, Scope};
 use uuid::Uuid;
 
 use crate::entities::{self, Asking, Failed, failed};
+use crate::powers::PermissionSet;
 use crate::question::{ActingUser, Grant, Intent, Principal, Resource};
 
 /// Whether the schema has all that Usher asks, and promises no more than Usher tells.
@@ -44,22 +45,24 @@ pub(crate) fn fits(schema: &Schema) -> Result<(), String> {
     let account = Resource::User {
         id: user.id,
         groups: vec![GroupId(Uuid::nil())],
+        roles: Vec::new(),
     };
     let intent = Intent {
         roles: ["learner".to_owned()].into(),
         fields: ["language".to_owned()].into(),
         ..Intent::default()
     };
+    let more: PermissionSet = Permission::ALL.iter().copied().collect();
     let tree = GroupTree::default();
     for principal in [Principal::User(user), service] {
         let asking = Asking::new(&principal).map_err(not_ours)?;
         for resource in [Resource::Scope(group.clone()), account.clone()] {
-            let resource = entities::resource(&resource, asking.own, &tree).map_err(not_ours)?;
+            let resource = entities::resource(&resource, asking.own, &tree, more).map_err(not_ours)?;
             let uid = resource.uid();
             let told = asking.entities.iter().cloned().chain([resource]);
             Entities::from_entities(told, Some(schema)).map_err(|error| not_ours(failed(error)))?;
             for permission in Permission::ALL {
-                let context = entities::context(*permission, &intent).map_err(not_ours)?;
+                let context = entities::context(*permission, &intent, more).map_err(not_ours)?;
                 let action = entities::action(*permission);
                 Request::new(asking.uid.clone(), action, uid.clone(), context, Some(schema))
                     .map_err(|error| not_ours(failed(error)))?;

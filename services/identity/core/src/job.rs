@@ -58,6 +58,29 @@ pub enum ImportMode {
     Deactivate,
 }
 
+impl ImportMode {
+    /// As in the API: `create`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Invite => "invite",
+            Self::Update => "update",
+            Self::Activate => "activate",
+            Self::Deactivate => "deactivate",
+        }
+    }
+}
+
+/// How an import's file calls the columns that may turn out to be at fault only when the turn of a row comes (L10).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImportHeads {
+    /// Of the addresses.
+    pub email: String,
+    /// Of the ids in the caller's system; empty where there are none.
+    pub external_id: String,
+}
+
 /// What is done to each item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,6 +115,8 @@ pub enum JobAction {
         dry_run: bool,
         overwrite_edited: bool,
         messages: Vec<Message>,
+        #[serde(default)]
+        heads: ImportHeads,
     },
     Undo,
 }

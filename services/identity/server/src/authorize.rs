@@ -3,17 +3,17 @@
 //! For now whoever calls is believed: the metadata `usher-actor-id` names the acting user by UUID, or a service. Verified
 //! credentials take the place of [`Caller::of`]; nothing else looks at metadata.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
-use usher_authorization::{ActingUser, Asker, Authorizer, Grant, Intent, Principal, Question, Reach, Resource};
-use usher_core::account::{Account, Belonging, Placement};
+use usher_authorization::{ActingUser, Authorizer, Intent, Principal, Question, Reach, Resource};
+use usher_core::account::{Belonging, Placement};
 use usher_core::group::GroupTree;
-use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
+use usher_core::ids::{DeliveryId, InvitationId, RoleId, TenantId, UserId};
 use usher_core::ports::DeliveryQuery;
 use usher_core::refusal::Refusal;
 use usher_core::role::{BuiltInRole, CustomRole, Permission, RoleRef, Scope};
@@ -22,14 +22,16 @@ use usher_core::user::User;
 
 use crate::app::App;
 use crate::call::{ANONYMOUS, actor};
+use crate::judge::{Judge, grant};
 use crate::operations::engine::Failure;
 use crate::parse::Faults;
 use crate::status::refused;
 
-/// How long a tenant's tree of groups is remembered: a group that moved counts in its new place after so long.
-const TREE: Duration = Duration::from_secs(1);
-/// Trees that are remembered at most.
-const MAX_TREES: u64 = 1_000;
+/// How long a tenant's tree of groups is remembered, and what its own roles are made of: a group that moved counts in its
+/// new place after so long, and what others hold by a role that changed.
+const REMEMBERED: Duration = Duration::from_secs(1);
+/// Tenants that this is remembered of at most.
+const MAX_TENANTS: u64 = 1_000;
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +78,11 @@ pub(crate) struct Permissions {
     /// What was decided about services: they act on the whole tenant, so the name and the permission say it all.
     decided: Cache<(String, Permission), bool>,
     trees: Cache<TenantId, Arc<GroupTree>>,
+    roles: Cache<TenantId, Arc<OwnRoles>>,
 }
+
+/// The roles of a tenant's own making.
+pub(crate) type OwnRoles = HashMap<RoleId, CustomRole>;
 
 impl Permissions {
     /// With these policies.
@@ -85,96 +91,44 @@ impl Permissions {
             authorizer,
             services: Arc::new(services),
             decided: Cache::new(10_000),
-            trees: Cache::builder().max_capacity(MAX_TREES).time_to_live(TREE).build(),
+            trees: Cache::builder()
+                .max_capacity(MAX_TENANTS)
+                .time_to_live(REMEMBERED)
+                .build(),
+            roles: Cache::builder()
+                .max_capacity(MAX_TENANTS)
+                .time_to_live(REMEMBERED)
+                .build(),
         }
-    }
-}
-
-/// Who acts in one tenant, and what they may there.
-#[derive(Clone)]
-pub(crate) struct Judge {
-    permissions: Permissions,
-    principal: Arc<Principal>,
-    tree: Arc<GroupTree>,
-}
-
-impl Judge {
-    /// Refuses what is not allowed, naming the permission that is missing.
-    pub(crate) fn require(&self, permission: Permission, resource: &Resource, intent: &Intent) -> Result<(), Refusal> {
-        self.asker().require(permission, resource, intent)
-    }
-
-    /// Where they have a permission: for lists (U2).
-    pub(crate) fn reach(&self, permission: Permission) -> Reach {
-        self.permissions
-            .authorizer
-            .reach(&self.principal, permission, &self.tree)
-    }
-
-    /// Where they have a permission; refused if that is nowhere.
-    pub(crate) fn reach_somewhere(&self, permission: Permission) -> Result<Reach, Status> {
-        match self.reach(permission) {
-            Reach::Nothing => {
-                let denied = self.require(permission, &Resource::Scope(Scope::Platform), &Intent::default());
-                Err(refused(&denied.err().unwrap_or_else(|| Refusal::PermissionDenied {
-                    permission: permission.as_str().to_owned(),
-                    scope: "anywhere; ask an administrator of the platform".into(),
-                })))
-            }
-            reach => Ok(reach),
-        }
-    }
-
-    /// For many questions.
-    pub(crate) fn asker(&self) -> Asking<'_> {
-        Asking {
-            asker: self.permissions.authorizer.asker(&self.principal, &self.tree),
-            principal: &self.principal,
-            tree: &self.tree,
-        }
-    }
-
-    /// Whether a person acts. A service acts on the whole tenant, so its items need not be asked about one by one.
-    pub(crate) fn is_user(&self) -> bool {
-        matches!(*self.principal, Principal::User(_))
-    }
-}
-
-/// Many questions of one principal.
-pub(crate) struct Asking<'a> {
-    asker: Asker<'a>,
-    principal: &'a Principal,
-    tree: &'a GroupTree,
-}
-
-impl Asking<'_> {
-    /// Refuses what is not allowed, naming the permission that is missing.
-    pub(crate) fn require(
-        &mut self,
-        permission: Permission,
-        resource: &Resource,
-        intent: &Intent,
-    ) -> Result<(), Refusal> {
-        let question = Question {
-            principal: self.principal,
-            permission,
-            resource,
-            intent,
-            tree: self.tree,
-        };
-        self.asker.decide(permission, resource, intent).into_result(&question)
     }
 }
 
 impl App {
     /// Refuses a call on the whole tenant, or on the tenants themselves.
     pub(crate) async fn permit(&self, caller: &Caller, tenant: TenantId, permission: Permission) -> Result<(), Status> {
-        self.permit_on(caller, tenant, permission, &[Scope::Platform], &Intent::default())
+        if let Caller::Service(name) = caller {
+            return self
+                .permit_service(name, permission)
+                .map_err(|refusal| refused(&refusal));
+        }
+        self.permit_in(caller, tenant, permission, &[Scope::Platform])
             .await
             .map(drop)
     }
 
-    /// Refuses a call about scopes: each is asked about.
+    /// Refuses a call about scopes that means nothing beside what it asks for. Answers who acts.
+    pub(crate) async fn permit_in(
+        &self,
+        caller: &Caller,
+        tenant: TenantId,
+        permission: Permission,
+        scopes: &[Scope],
+    ) -> Result<Judge, Status> {
+        self.permit_on(caller, tenant, permission, scopes, &Intent::default())
+            .await
+    }
+
+    /// Refuses a call about scopes: each is asked about. Answers who acts, for whatever else is to be asked.
     pub(crate) async fn permit_on(
         &self,
         caller: &Caller,
@@ -182,14 +136,13 @@ impl App {
         permission: Permission,
         scopes: &[Scope],
         intent: &Intent,
-    ) -> Result<Option<Judge>, Status> {
-        if let Caller::Service(name) = caller {
-            return self
-                .permit_service(name, permission)
-                .map(|()| None)
-                .map_err(|refusal| refused(&refusal));
-        }
+    ) -> Result<Judge, Status> {
         let mut judge = self.judge(caller, tenant).await?;
+        if let Caller::Service(name) = caller {
+            self.permit_service(name, permission)
+                .map_err(|refusal| refused(&refusal))?;
+            return Ok(judge);
+        }
         let unknown = |scope: &Scope| matches!(scope, Scope::Group(group) if !judge.tree.contains(*group));
         if scopes.iter().any(unknown) {
             // Perhaps it was made at another replica just now.
@@ -201,7 +154,7 @@ impl App {
                 .require(permission, &Resource::Scope(scope.clone()), intent)
                 .map_err(|refusal| refused(&refusal))?;
         }
-        Ok(Some(judge))
+        Ok(judge)
     }
 
     /// Refuses a call about one account.
@@ -217,8 +170,9 @@ impl App {
             Caller::Service(name) => self.permit_service(name, permission),
             Caller::User(_) => {
                 let judge = self.judge(caller, tenant).await?;
-                let resource = self.resource(tenant, user).await?;
-                judge.require(permission, &resource, intent)
+                let found = self.store.belongings(&[(tenant, user)]).await.map_err(Failure::from)?;
+                let belonging = found.into_values().next().unwrap_or_default();
+                judge.require(permission, &judge.resource(user, &belonging), intent)
             }
         }
         .map_err(|refusal| refused(&refusal))
@@ -255,7 +209,7 @@ impl App {
         permission: Permission,
         placement: &Placement,
         sets_deletion_date: bool,
-    ) -> Result<Option<Judge>, Status> {
+    ) -> Result<Judge, Status> {
         let intent = intent_of(placement, sets_deletion_date);
         let scopes = placement.scopes();
         // Whoever may bring people in may bring learners in.
@@ -275,7 +229,7 @@ impl App {
         placement: &Placement,
         session: &str,
         sets_deletion_date: bool,
-    ) -> Result<Option<Judge>, Status> {
+    ) -> Result<Judge, Status> {
         if session.is_empty() {
             let permission = Permission::InvitationsSend;
             return self
@@ -349,11 +303,8 @@ impl App {
         let mut found = self.store.belongings(&keys).await.map_err(Failure::from)?;
         let mut asking = judge.asker();
         users.retain(|user| {
-            let groups = found.remove(&(user.tenant, user.id)).unwrap_or_default().groups;
-            let resource = Resource::User {
-                id: user.id,
-                groups: groups.into_iter().collect(),
-            };
+            let belonging = found.remove(&(user.tenant, user.id)).unwrap_or_default();
+            let resource = judge.resource(user.id, &belonging);
             asking.require(permission, &resource, &Intent::default()).is_ok()
         });
         Ok(())
@@ -369,24 +320,15 @@ impl App {
             },
             Caller::User(user) => Principal::User(self.acting(tenant, *user).await?),
         };
-        let tree = match &principal {
-            Principal::User(_) => self.tree(tenant).await?,
-            Principal::Service { .. } => Arc::new(GroupTree::default()),
+        let (tree, roles) = match &principal {
+            Principal::User(_) => (self.tree(tenant).await?, self.own_roles(tenant).await?),
+            Principal::Service { .. } => Default::default(),
         };
         Ok(Judge {
             permissions,
             principal: Arc::new(principal),
             tree,
-        })
-    }
-
-    /// An account as something that is asked about.
-    pub(crate) async fn resource(&self, tenant: TenantId, user: UserId) -> Result<Resource, Status> {
-        let found = self.store.belongings(&[(tenant, user)]).await.map_err(Failure::from)?;
-        let groups = found.into_values().next().unwrap_or_default().groups;
-        Ok(Resource::User {
-            id: user,
-            groups: groups.into_iter().collect(),
+            roles,
         })
     }
 
@@ -430,20 +372,43 @@ impl App {
         let found = self.store.belongings(&[(tenant, id)]).await.map_err(Failure::from)?;
         let Belonging { roles, .. } = found.into_values().next().unwrap_or_default();
         let custom = if roles.iter().any(|(role, _)| matches!(role, RoleRef::Custom(_))) {
-            self.store.roles(tenant).await.map_err(Failure::from)?
+            // What is taken away from whoever acts counts at once.
+            self.read_roles(tenant).await?
         } else {
-            Vec::new()
+            Arc::default()
         };
         Ok(ActingUser {
             id,
             active,
-            grants: roles.into_iter().filter_map(|held| grant(held, &custom)).collect(),
+            grants: roles
+                .iter()
+                .filter_map(|(role, scope)| grant(*role, scope, &custom))
+                .collect(),
         })
     }
 
     /// The groups of a tenant changed here: whoever administers them is known at once.
     pub(crate) fn groups_changed(&self, tenant: TenantId) {
         self.permissions.trees.invalidate(&tenant);
+    }
+
+    /// The roles of a tenant's own changed here.
+    pub(crate) fn roles_changed(&self, tenant: TenantId) {
+        self.permissions.roles.invalidate(&tenant);
+    }
+
+    async fn own_roles(&self, tenant: TenantId) -> Result<Arc<OwnRoles>, Status> {
+        match self.permissions.roles.get(&tenant) {
+            Some(roles) => Ok(roles),
+            None => self.read_roles(tenant).await,
+        }
+    }
+
+    async fn read_roles(&self, tenant: TenantId) -> Result<Arc<OwnRoles>, Status> {
+        let found = self.store.roles(tenant).await.map_err(Failure::from)?;
+        let roles: Arc<OwnRoles> = Arc::new(found.into_iter().map(|role| (role.id, role)).collect());
+        self.permissions.roles.insert(tenant, Arc::clone(&roles));
+        Ok(roles)
     }
 
     async fn tree(&self, tenant: TenantId) -> Result<Arc<GroupTree>, Status> {
@@ -457,32 +422,11 @@ impl App {
     }
 }
 
-/// An account that was loaded with its groups, as something that is asked about.
-pub(crate) fn resource_of(account: &Account) -> Resource {
-    Resource::User {
-        id: account.user.id,
-        groups: account.belonging.groups.iter().copied().collect(),
-    }
-}
-
 fn intent_of(placement: &Placement, sets_deletion_date: bool) -> Intent {
     Intent {
         sets_deletion_date,
         roles: placement.roles.iter().map(ToString::to_string).collect(),
         group_count: placement.groups.len(),
         ..Intent::default()
-    }
-}
-
-fn grant((role, scope): (RoleRef, Scope), custom: &[CustomRole]) -> Option<Grant> {
-    match role {
-        RoleRef::BuiltIn(role) => Some(Grant::BuiltIn { role, scope }),
-        RoleRef::Custom(id) => {
-            let role = custom.iter().find(|role| role.id == id)?;
-            Some(Grant::Custom {
-                permissions: role.permissions.clone(),
-                scope,
-            })
-        }
     }
 }

@@ -187,6 +187,10 @@ pub(crate) fn job(job: &Job) -> proto::Job {
         JobState::Done => proto::JobState::Done,
         JobState::Cancelled => proto::JobState::Cancelled,
     };
+    let import = match job.action {
+        JobAction::Import { mode, dry_run, .. } => Some((mode, dry_run)),
+        _ => None,
+    };
     proto::Job {
         tenant_id: job.tenant.to_string(),
         job_id: job.id.to_string(),
@@ -204,7 +208,9 @@ pub(crate) fn job(job: &Job) -> proto::Job {
         actor_id: job.actor.clone(),
         reason: job.reason.clone(),
         can_be_undone: job.action.can_be_undone() && job.state.has_ended() && job.counts.changed > 0,
-        dry_run: matches!(job.action, JobAction::Import { dry_run: true, .. }),
+        dry_run: import.is_some_and(|(_, dry_run)| dry_run),
+        request_id: job.request_id.clone(),
+        import_mode: import.map(|(mode, _)| mode.as_str().to_owned()).unwrap_or_default(),
     }
 }
 
@@ -239,9 +245,12 @@ pub(crate) fn item_outcome_named(outcome: i32) -> Option<ItemOutcome> {
     }
 }
 
-/// What became of an item: one answer for each fault of a row.
-pub(crate) fn job_items(item: &ItemResult) -> impl Iterator<Item = proto::JobItem> {
-    let first = job_item(item);
+/// What became of an item: one answer for each fault of a row. `address` is that of its account.
+pub(crate) fn job_items<'a>(
+    item: &'a ItemResult,
+    address: Option<&str>,
+) -> impl Iterator<Item = proto::JobItem> + use<'a> {
+    let first = job_item(item, address);
     let further = item.further.iter().map({
         let first = first.clone();
         move |(column, message)| proto::JobItem {
@@ -253,7 +262,7 @@ pub(crate) fn job_items(item: &ItemResult) -> impl Iterator<Item = proto::JobIte
     std::iter::once(first).chain(further)
 }
 
-fn job_item(item: &ItemResult) -> proto::JobItem {
+fn job_item(item: &ItemResult, address: Option<&str>) -> proto::JobItem {
     proto::JobItem {
         position: item.position,
         user_id: item.user.map(|id| id.to_string()).unwrap_or_default(),
@@ -262,6 +271,7 @@ fn job_item(item: &ItemResult) -> proto::JobItem {
         message: item.message.clone(),
         column: item.column.clone(),
         detail: item.detail.clone(),
+        address: address.unwrap_or(&item.address).to_owned(),
     }
 }
 

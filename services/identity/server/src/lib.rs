@@ -12,6 +12,7 @@ pub mod config;
 mod convert;
 mod grpc;
 mod health;
+mod judge;
 mod observe;
 pub mod operations;
 mod page;

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use clap::Args;
 use url::Url;
-use usher_proto::identity::v1::{AcceptInvitationRequest, InspectInvitationRequest, InspectInvitationResponse};
+use usher_proto::identity::v1::{
+    AcceptInvitationRequest, InspectInvitationRequest, InspectInvitationResponse, RequestFreshInvitationRequest,
+};
 
 use super::{Change, Session, users};
 use crate::client::{incomplete, read};
 use crate::failure::{Exit, Failure};
-use crate::output::Show;
+use crate::output::{self, Show};
 use crate::password::{Password, ask};
 use crate::time;
 
@@ -29,6 +31,9 @@ pub(crate) struct Accept {
     /// Only show what the link is good for.
     #[arg(long, conflicts_with_all = ["first_name", "last_name", "password", "password_stdin"])]
     inspect: bool,
+    /// Ask for a new link to be sent, where this one has died.
+    #[arg(long, conflicts_with_all = ["inspect", "first_name", "last_name", "password", "password_stdin"])]
+    fresh: bool,
     #[command(flatten)]
     change: Change,
 }
@@ -36,11 +41,17 @@ pub(crate) struct Accept {
 pub(super) async fn run(command: &Accept, session: &Session) -> Result<Exit, Failure> {
     let (tenant, token) = parse(&command.link)?;
     let tenant_id = tenant.unwrap_or_else(|| session.client.tenant.clone());
+    let mut client = session.client.invitations();
+    if command.fresh {
+        let request = RequestFreshInvitationRequest { tenant_id, token };
+        client.request_fresh_invitation(request).await?;
+        output::note("If a new link is due, it is on its way.");
+        return Ok(Exit::Done);
+    }
     let request = InspectInvitationRequest {
         tenant_id: tenant_id.clone(),
         token: token.clone(),
     };
-    let mut client = session.client.invitations();
     let found = client.inspect_invitation(request).await?.into_inner();
     if command.inspect {
         let pairs = [

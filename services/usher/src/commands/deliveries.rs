@@ -107,11 +107,10 @@ async fn list(options: &List, session: &Session) -> Result<(), Failure> {
             Ok((answer.deliveries, answer.next_page_token))
         }
     };
-    let deliveries = options.limit.gather(page).await?;
     if options.attempts && !session.out.json {
-        return attempts(&deliveries);
+        return attempts(&options.limit.gather(page).await?);
     }
-    session.out.list(&deliveries)
+    options.limit.show(session.out, page).await
 }
 
 /// A table with a row for each attempt.

@@ -1,7 +1,6 @@
 //! `usher export`: users into a file (U7). The file is there when all of it is there: until then it is called FILE.part.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +11,9 @@ use usher_proto::identity::v1::{ExportUsersRequest, FileFormat};
 use super::filter::Whom;
 use super::watch::count;
 use super::{Session, choice};
-use crate::client::{Client, patiently};
+use crate::client::Client;
 use crate::failure::{Exit, Failure};
+use crate::file::complete;
 use crate::output;
 
 /// What shows how far it is; how many there will be is not known before the end.
@@ -82,39 +82,19 @@ fn format(command: &Export) -> Result<FileFormat, Failure> {
     }
 }
 
-/// Writes the file beside its place, as often as it takes, and puts it there when it is complete. What was there before
-/// stays until then.
+/// Writes the file, and gives it its name when it is complete. Answers how many rows there were.
 pub(crate) async fn to_file(
     client: &Client,
     request: &ExportUsersRequest,
     path: &Path,
     bar: &ProgressBar,
 ) -> Result<i64, Failure> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    let failed = |cause| Failure::io(format!("cannot write {}", part.display()), cause);
-    let rows = patiently(|| async {
+    complete(path, |mut file| async move {
         bar.set_position(0);
-        let mut file = BufWriter::new(File::create(&part).map_err(failed)?);
         let rows = download(client, request, &mut file, bar).await?;
-        let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().map_err(failed)?;
-        Ok(rows)
+        Ok((file, rows))
     })
-    .await;
-    match rows {
-        Ok(rows) => {
-            let failed = |cause| Failure::io(format!("cannot write {}", path.display()), cause);
-            std::fs::rename(&part, path).map_err(failed)?;
-            Ok(rows)
-        }
-        Err(failure) => {
-            // Half a file is of no use; where it cannot be removed, its name says what it is.
-            let _ = std::fs::remove_file(&part);
-            Err(failure)
-        }
-    }
+    .await
 }
 
 /// Takes one stream to its end, and answers how many rows there were.

@@ -313,9 +313,12 @@ async fn list(options: &List, session: &Session) -> Result<Exit, Failure> {
             Ok((answer.groups, answer.next_page_token))
         }
     };
+    if session.out.json {
+        options.limit.show(session.out, page).await?;
+        return Ok(Exit::Done);
+    }
     let groups = options.limit.gather(page).await?;
-    if session.out.json || groups.is_empty() {
-        session.out.list(&groups)?;
+    if groups.is_empty() {
         return Ok(Exit::Done);
     }
     let names = client.all_groups().await?;

@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use prost_types::Timestamp;
 use usher_proto::identity::v1::{
-    CancelInvitationRequest, Invitation, InvitationState, ListInvitationsRequest, ResendInvitationRequest,
+    CancelInvitationRequest, GetInvitationRequest, Invitation, InvitationState, ListInvitationsRequest,
+    ResendInvitationRequest, SendInvitationRequest,
 };
 
 use super::invite::Text;
@@ -17,6 +18,22 @@ use crate::time;
 pub(crate) enum Invitations {
     /// List invitations, the newest first: the open ones.
     List(List),
+    /// Show invitations.
+    Show {
+        /// The invitations' ids.
+        #[arg(required = true, value_name = "INVITATION")]
+        invitations: Vec<String>,
+    },
+    /// Invite users who have an account already and have not registered. A second invitation replaces the first.
+    Send {
+        /// Ids, addresses or external ids.
+        #[arg(required = true, value_name = "USER")]
+        users: Vec<String>,
+        #[command(flatten)]
+        text: Text,
+        #[command(flatten)]
+        change: Change,
+    },
     /// Cancel open invitations: their links are dead at once.
     Cancel {
         /// The invitations' ids.
@@ -67,8 +84,32 @@ const EVERY_STATE: [InvitationState; 7] = [
 
 pub(super) async fn run(command: &Invitations, session: &Session) -> Result<Exit, Failure> {
     let tenant_id = &session.client.tenant;
+    let client = || session.client.invitations();
     let (found, exit) = match command {
-        Invitations::List(options) => (list(options, session).await?, Exit::Done),
+        Invitations::List(options) => return list(options, session).await,
+        Invitations::Show { invitations } => {
+            let get = |invitation_id: String| async move {
+                let request = GetInvitationRequest {
+                    tenant_id: tenant_id.clone(),
+                    invitation_id,
+                };
+                present(client().get_invitation(request).await?.into_inner().invitation)
+            };
+            each(invitations, get).await?
+        }
+        Invitations::Send { users, text, change } => {
+            let messages = &text.messages()?;
+            let send = |user: String| async move {
+                let request = SendInvitationRequest {
+                    tenant_id: tenant_id.clone(),
+                    user_id: session.client.user_id(&user).await?,
+                    messages: messages.clone(),
+                    options: Some(change.options()),
+                };
+                present(client().send_invitation(request).await?.into_inner().invitation)
+            };
+            each(users, send).await?
+        }
         Invitations::Cancel { invitations, change } => {
             let cancel = |invitation_id: String| async move {
                 let request = CancelInvitationRequest {
@@ -76,13 +117,7 @@ pub(super) async fn run(command: &Invitations, session: &Session) -> Result<Exit
                     invitation_id,
                     options: Some(change.options()),
                 };
-                let answer = session
-                    .client
-                    .invitations()
-                    .cancel_invitation(request)
-                    .await?
-                    .into_inner();
-                answer.invitation.ok_or_else(|| incomplete("invitation"))
+                present(client().cancel_invitation(request).await?.into_inner().invitation)
             };
             each(invitations, cancel).await?
         }
@@ -99,13 +134,7 @@ pub(super) async fn run(command: &Invitations, session: &Session) -> Result<Exit
                     messages: messages.clone(),
                     options: Some(change.options()),
                 };
-                let answer = session
-                    .client
-                    .invitations()
-                    .resend_invitation(request)
-                    .await?
-                    .into_inner();
-                answer.invitation.ok_or_else(|| incomplete("invitation"))
+                present(client().resend_invitation(request).await?.into_inner().invitation)
             };
             each(invitations, resend).await?
         }
@@ -114,7 +143,11 @@ pub(super) async fn run(command: &Invitations, session: &Session) -> Result<Exit
     Ok(exit)
 }
 
-async fn list(options: &List, session: &Session) -> Result<Vec<Invitation>, Failure> {
+fn present(invitation: Option<Invitation>) -> Result<Invitation, Failure> {
+    invitation.ok_or_else(|| incomplete("invitation"))
+}
+
+async fn list(options: &List, session: &Session) -> Result<Exit, Failure> {
     let user_id = match &options.user {
         Some(user) => session.client.user_id(user).await?,
         None => String::new(),
@@ -139,7 +172,8 @@ async fn list(options: &List, session: &Session) -> Result<Vec<Invitation>, Fail
             Ok((answer.invitations, answer.next_page_token))
         }
     };
-    options.limit.gather(page).await
+    options.limit.show(session.out, page).await?;
+    Ok(Exit::Done)
 }
 
 impl Show for Invitation {

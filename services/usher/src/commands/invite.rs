@@ -5,21 +5,25 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use prost_types::Timestamp;
 use usher_core::email::{EmailAddress, split_addresses};
 use usher_proto::identity::v1::invite_result::Outcome;
 use usher_proto::identity::v1::{
-    InviteResult, InviteUsersRequest, Message, PreviewInvitationRequest, PreviewInvitationResponse,
+    InviteResult, InviteUsersRequest, Message, MutationOptions, PreviewInvitationRequest, PreviewInvitationResponse,
     SendTestInvitationRequest, SendTestInvitationResponse,
 };
+use uuid::Uuid;
 
 use super::users::status;
 use super::{Change, Session};
-use crate::client::read;
+use crate::client::{patiently, read};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Show};
 use crate::time;
 
+/// What the progress bar shows.
+const BAR: &str = "{bar:40} {pos}/{len} addresses, {eta} left";
 /// Addresses in one call.
 const BATCH: usize = 1_000;
 
@@ -76,11 +80,6 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    /// Whether there is no text of one's own.
-    pub(super) fn is_default(&self) -> bool {
-        self.subject.is_empty() && self.message_file.is_none()
-    }
-
     /// None, or one for all languages.
     pub(super) fn messages(&self) -> Result<Vec<Message>, Failure> {
         let text = match &self.message_file {
@@ -112,10 +111,15 @@ pub(super) async fn run(command: &Invite, session: &Session) -> Result<Exit, Fai
         return test(command, email, session).await;
     }
     let mut results = Vec::new();
+    let mut cut_off = None;
     let messages = command.text.messages()?;
     let group_ids = session.client.group_ids(&command.group).await?;
     let roles = session.client.role_names(&command.role).await?;
-    for batch in fold(&addresses(command)?).chunks(BATCH) {
+    let given = addresses(command)?;
+    let addresses = fold(&given);
+    let bar = ProgressBar::new(addresses.len() as u64);
+    bar.set_style(ProgressStyle::with_template(BAR).expect("a test reads this template"));
+    for batch in addresses.chunks(BATCH) {
         let request = InviteUsersRequest {
             tenant_id: session.client.tenant.clone(),
             addresses: batch.join("\n"),
@@ -123,23 +127,32 @@ pub(super) async fn run(command: &Invite, session: &Session) -> Result<Exit, Fai
             labels: command.label.clone(),
             expire_time: command.expire,
             messages: messages.clone(),
-            options: Some(command.change.options()),
+            options: Some(once(command.change.options())),
             group_ids: group_ids.clone(),
             roles: roles.clone(),
             delete_time: command.delete_on,
             session_id: command.session.clone(),
         };
-        results.extend(
-            session
-                .client
-                .invitations()
-                .invite_users(request)
-                .await?
-                .into_inner()
-                .results,
-        );
+        let invite = || async { Ok(session.client.invitations().invite_users(request.clone()).await?) };
+        match patiently(invite).await {
+            Ok(answer) => results.extend(answer.into_inner().results),
+            Err(failure) => {
+                cut_off = Some(failure);
+                break;
+            }
+        }
+        bar.set_position(results.len() as u64);
     }
+    bar.finish_and_clear();
     session.out.list(&results)?;
+    if let Some(failure) = cut_off {
+        output::note(&format!(
+            "{} of {} addresses were sent.",
+            results.len(),
+            addresses.len()
+        ));
+        return Err(failure);
+    }
     let refused = results
         .iter()
         .filter(|result| matches!(result.outcome, Some(Outcome::Refused(_))))
@@ -148,6 +161,17 @@ pub(super) async fn run(command: &Invite, session: &Session) -> Result<Exit, Fai
         output::note(&format!("{} invited, {refused} refused", results.len() - refused));
     }
     Ok(if refused == 0 { Exit::Done } else { Exit::Partly })
+}
+
+/// So that a call whose answer was lost can be sent again, and is carried out once (B1).
+fn once(options: MutationOptions) -> MutationOptions {
+    if options.validate_only {
+        return options;
+    }
+    MutationOptions {
+        request_id: format!("invite:{}", Uuid::new_v4().simple()),
+        ..options
+    }
 }
 
 fn addresses(command: &Invite) -> Result<String, Failure> {
@@ -275,6 +299,11 @@ impl Show for SendTestInvitationResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_template_of_the_progress_bar_is_valid() {
+        assert!(ProgressStyle::with_template(BAR).is_ok());
+    }
 
     #[test]
     fn duplicates_fold_into_the_first_and_what_is_no_address_stays() {

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use usher_proto::identity::v1::{
-    CancelJobRequest, DownloadJobReportRequest, GetJobRequest, Job, JobState, ListJobItemsRequest, ListJobsRequest,
-    RetryFailedRequest, UndoJobRequest,
+    CancelJobRequest, DownloadJobReportRequest, GetJobRequest, Job, JobOutcome, JobState, ListJobItemsRequest,
+    ListJobsRequest, RetryFailedRequest, UndoJobRequest,
 };
 
 use super::watch::{exit, headline, tell, to_the_end};
 use super::{Change, Limit, Session, choice};
-use crate::client::{incomplete, patiently};
+use crate::client::incomplete;
 use crate::failure::{Exit, Failure};
+use crate::file::complete;
 use crate::output::{Show, short};
 use crate::time;
 
@@ -47,6 +48,16 @@ pub(crate) enum Jobs {
     Retry(Again),
     /// Start a job that takes back what one did, for each user who was not changed since.
     Undo(Again),
+    /// List what became of each item.
+    Items {
+        /// The job's id.
+        job: String,
+        /// Only those that ended so; repeat it for several.
+        #[arg(long, value_parser = choice!(JobOutcome, "JOB_OUTCOME_", ["changed", "unchanged", "skipped", "failed"]))]
+        outcome: Vec<JobOutcome>,
+        #[command(flatten)]
+        limit: Limit,
+    },
     /// Write what became of each item to a CSV file; with --json, one item a line.
     Report {
         /// The job's id.
@@ -86,7 +97,7 @@ pub(super) async fn run(command: &Jobs, session: &Session) -> Result<Exit, Failu
                     Ok((answer.jobs, answer.next_page_token))
                 }
             };
-            session.out.list(&limit.gather(page).await?)?;
+            limit.show(session.out, page).await?;
             Ok(Exit::Done)
         }
         Jobs::Show { job } => show(session, &get(job, session).await?),
@@ -118,7 +129,14 @@ pub(super) async fn run(command: &Jobs, session: &Session) -> Result<Exit, Failu
             let job = client.bulk().undo_job(request).await?.into_inner().job;
             started(job, again.detach, &again.change, session).await
         }
-        Jobs::Report { job, out } if session.out.json && out == Path::new("-") => items(job, session).await,
+        Jobs::Items { job, outcome, limit } => {
+            items(job, outcome, limit, session).await?;
+            Ok(Exit::Done)
+        }
+        Jobs::Report { job, out } if session.out.json && out == Path::new("-") => {
+            items(job, &[], &Limit { limit: 0 }, session).await?;
+            Ok(Exit::Done)
+        }
         Jobs::Report { job, out } => {
             report(job, out, session).await?;
             Ok(Exit::Done)
@@ -156,12 +174,13 @@ async fn get(job: &str, session: &Session) -> Result<Job, Failure> {
     job.ok_or_else(|| incomplete("job"))
 }
 
-async fn items(job: &str, session: &Session) -> Result<Exit, Failure> {
+/// Lists what became of a job's items: those that ended so, or all.
+pub(super) async fn items(job: &str, outcomes: &[JobOutcome], limit: &Limit, session: &Session) -> Result<(), Failure> {
     let page = |page_size, page_token| {
         let request = ListJobItemsRequest {
             tenant_id: session.client.tenant.clone(),
             job_id: job.to_owned(),
-            outcomes: Vec::new(),
+            outcomes: outcomes.iter().map(|outcome| *outcome as i32).collect(),
             page_size,
             page_token,
         };
@@ -170,22 +189,19 @@ async fn items(job: &str, session: &Session) -> Result<Exit, Failure> {
             Ok((answer.items, answer.next_page_token))
         }
     };
-    session.out.list(&Limit { limit: 0 }.gather(page).await?)?;
-    Ok(Exit::Done)
+    limit.show(session.out, page).await
 }
 
-/// Writes a job's report. To standard output as it comes, into a file only when all of it is there.
+/// Writes a job's report: to standard output as it comes, to a file that has its name when all of it is there.
 pub(super) async fn report(job: &str, out: &Path, session: &Session) -> Result<(), Failure> {
     if out == Path::new("-") {
         return download(job, session, &mut std::io::stdout().lock()).await;
     }
-    let bytes = patiently(|| async {
-        let mut bytes = Vec::new();
-        download(job, session, &mut bytes).await?;
-        Ok(bytes)
+    complete(out, |mut file| async move {
+        download(job, session, &mut file).await?;
+        Ok((file, ()))
     })
-    .await?;
-    std::fs::write(out, bytes).map_err(|cause| Failure::io(format!("cannot write {}", out.display()), cause))
+    .await
 }
 
 async fn download(job: &str, session: &Session, to: &mut impl Write) -> Result<(), Failure> {

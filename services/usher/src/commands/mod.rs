@@ -22,9 +22,9 @@ mod roles;
 mod seats;
 mod suppressions;
 mod tenants;
-mod upload;
+pub(crate) mod upload;
 mod users;
-mod watch;
+pub(crate) mod watch;
 
 use std::future::Future;
 
@@ -33,7 +33,7 @@ use usher_proto::identity::v1::MutationOptions;
 
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::output::{self, Output};
+use crate::output::{self, Output, Show};
 use crate::up::Up;
 
 pub(crate) use self::explain::transition;
@@ -166,29 +166,58 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// Reads pages until there are enough items, or no more. `page` is given a size and a token, and answers items and
-    /// the next token. Says so if there are more.
+    /// Prints a list: for programs page by page, as it comes, so that no list is too long; for people as one table.
+    async fn show<T: Show, W>(&self, out: Output, page: impl Fn(i32, String) -> W) -> Result<(), Failure>
+    where
+        W: Future<Output = Result<(Vec<T>, String), Failure>>,
+    {
+        if !out.json {
+            return out.list(&self.gather(page).await?);
+        }
+        self.each_page(page, |items| out.list(&items)).await
+    }
+
+    /// Reads pages until there are enough items, or no more.
     async fn gather<T, W>(&self, page: impl Fn(i32, String) -> W) -> Result<Vec<T>, Failure>
     where
         W: Future<Output = Result<(Vec<T>, String), Failure>>,
     {
-        let wanted = if self.limit == 0 { usize::MAX } else { self.limit };
-        let (mut items, mut token) = (Vec::new(), String::new());
-        loop {
-            let size = i32::try_from((wanted - items.len()).min(1_000)).unwrap_or(1_000);
-            let (found, next) = page(size, token).await?;
+        let mut items = Vec::new();
+        let keep = |found| {
             items.extend(found);
+            Ok(())
+        };
+        self.each_page(page, keep).await?;
+        Ok(items)
+    }
+
+    /// Takes pages until there were enough items, or no more. `page` is given a size and a token, and answers items and
+    /// the next token. Says so if there are more.
+    async fn each_page<T, W>(
+        &self,
+        page: impl Fn(i32, String) -> W,
+        mut take: impl FnMut(Vec<T>) -> Result<(), Failure>,
+    ) -> Result<(), Failure>
+    where
+        W: Future<Output = Result<(Vec<T>, String), Failure>>,
+    {
+        let mut left = if self.limit == 0 { usize::MAX } else { self.limit };
+        let mut token = String::new();
+        loop {
+            let size = i32::try_from(left.min(1_000)).unwrap_or(1_000);
+            let (mut found, next) = page(size, token).await?;
+            found.truncate(left);
+            left -= found.len();
+            take(found)?;
             if next.is_empty() {
-                break;
+                return Ok(());
             }
-            if items.len() >= wanted {
+            if left == 0 {
                 output::note("There are more; --limit NUMBER shows them, --limit 0 all.");
-                break;
+                return Ok(());
             }
             token = next;
         }
-        items.truncate(wanted);
-        Ok(items)
     }
 }
 

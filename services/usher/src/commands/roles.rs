@@ -292,6 +292,10 @@ async fn holders(holders: &Holders, session: &Session) -> Result<Exit, Failure> 
             Ok((answer.assignments, answer.next_page_token))
         }
     };
+    if session.out.json {
+        holders.limit.show(session.out, page).await?;
+        return Ok(Exit::Done);
+    }
     held(&holders.limit.gather(page).await?, session).await
 }
 

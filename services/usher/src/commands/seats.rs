@@ -86,7 +86,7 @@ async fn ledger(user: Option<&String>, limit: &Limit, session: &Session) -> Resu
             Ok((answer.entries, answer.next_page_token))
         }
     };
-    session.out.list(&limit.gather(page).await?)
+    limit.show(session.out, page).await
 }
 
 impl Show for SeatLedgerEntry {

@@ -43,7 +43,7 @@ pub(super) async fn run(command: &Suppressions, session: &Session) -> Result<Exi
                     .into_inner();
                 Ok((answer.suppressions, answer.next_page_token))
             };
-            session.out.list(&limit.gather(page).await?)?;
+            limit.show(session.out, page).await?;
             Ok(Exit::Done)
         }
         Suppressions::Remove { addresses, change } => {

@@ -1,88 +1,97 @@
-//! `usher import FILE --mode …`: the file goes to the server as it is, and a job of the server deals with its rows (L10).
-//! What the call is named by follows from the file and what is to be done with it, so that the same import, run again after
-//! an interruption, finds the job of the first (B1).
+//! Files on their way to the service, where a job deals with their rows (L10). What an import is called by follows from the
+//! file and what is to be done with it, so that the same import, run again after an interruption, finds the job of the first
+//! while that works, and sends nothing twice (B1).
 
-use std::path::Path;
 use std::sync::Arc;
 
 use futures::stream;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 use usher_proto::identity::v1::import_users_request::Part;
-use usher_proto::identity::v1::{ImportMode, ImportSettings, ImportUsersRequest, ImportUsersResponse, MutationOptions};
+use usher_proto::identity::v1::{
+    ImportSettings, ImportUsersRequest, ImportUsersResponse, Job, JobState, ListJobsRequest, MutationOptions,
+};
+use uuid::Uuid;
 
-use super::import::Import;
-use super::{Change, Session, jobs};
-use crate::client::{Client, incomplete, patiently, read};
+use crate::client::{Client, patiently};
 use crate::failure::{Exit, Failure};
-use crate::output;
-use crate::time;
 
 /// What the progress bar shows.
 const BAR: &str = "{bar:40} {bytes}/{total_bytes} uploaded";
 /// Octets in one message.
 const PIECE: usize = 256 << 10;
 
-pub(super) async fn run(command: &Import, mode: ImportMode, session: &Session) -> Result<Exit, Failure> {
-    let file: Arc<[u8]> = read(&command.file)?.into();
-    let settings = settings(command, mode, &file, &session.client.tenant)?;
-    let bar = ProgressBar::new(file.len() as u64);
-    bar.set_style(ProgressStyle::with_template(BAR).expect("a test reads this template"));
-    let sent = patiently(|| send(&session.client, &settings, &file, &bar)).await;
-    bar.finish_and_clear();
-    let answer = sent?;
-    for note in &answer.notes {
-        output::note(note);
-    }
-    let job = answer.job.ok_or_else(|| incomplete("job"))?;
-    let id = job.job_id.clone();
-    // A server answers a repeated call as it answered the first: only the time tells which of the two this was.
-    output::note(&format!(
-        "This is job {id}, begun at {}. The same import again finds the same job; --again makes a new one.",
-        time::show(job.create_time.as_ref())
-    ));
-    let change = Change {
-        reason: String::new(),
-        dry_run: false,
-    };
-    let exit = jobs::started(Some(job), command.detach, &change, session).await?;
-    if let Some(path) = command
-        .report
-        .as_deref()
-        .filter(|_| exit != Exit::Interrupted && !command.detach)
-    {
-        jobs::report(&id, path, session).await?;
-    }
-    Ok(exit)
+/// A file, and what is to be done with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Upload {
+    settings: ImportSettings,
+    file: Arc<[u8]>,
+    name: String,
 }
 
-fn settings(command: &Import, mode: ImportMode, file: &[u8], tenant: &str) -> Result<ImportSettings, Failure> {
-    let mut settings = ImportSettings {
-        tenant_id: tenant.to_owned(),
-        mode: mode.into(),
-        dry_run: command.dry_run,
-        mapping: command.map.iter().cloned().collect(),
-        encoding: command.encoding.clone().unwrap_or_default(),
-        overwrite_edited: command.overwrite_edited,
-        max_deactivated_percent: command.max_deactivated_percent.unwrap_or_default(),
-        messages: command.message.messages()?,
-        options: None,
-    };
-    let request_id = if command.again || command.dry_run {
-        String::new()
-    } else {
-        request_id(&settings, &command.reason, file)
-    };
-    settings.options = Some(MutationOptions {
-        request_id,
-        validate_only: false,
-        reason: command.reason.clone(),
-    });
-    Ok(settings)
+impl Upload {
+    /// Of these settings; their options are made here.
+    pub(crate) fn new(mut settings: ImportSettings, reason: &str, file: Vec<u8>) -> Self {
+        let name = name(&settings, reason, &file);
+        // What is sent again because the connection broke off is the same import; the next import is another.
+        let once = Uuid::new_v4().simple().to_string();
+        settings.options = Some(MutationOptions {
+            request_id: format!("{name}:{}", &once[..16]),
+            validate_only: false,
+            reason: reason.to_owned(),
+        });
+        let file = file.into();
+        Self { settings, file, name }
+    }
+
+    /// The job that is at work on the same import already.
+    pub(crate) async fn under_way(&self, client: &Client) -> Result<Option<Job>, Failure> {
+        let request = ListJobsRequest {
+            tenant_id: client.tenant.clone(),
+            states: vec![JobState::Running.into()],
+            page_size: 1_000,
+            page_token: String::new(),
+        };
+        let list = || async { Ok(client.bulk().list_jobs(request.clone()).await?) };
+        match patiently(list).await {
+            Ok(answer) => Ok(answer.into_inner().jobs.into_iter().find(|job| self.is_made_by(job))),
+            // Who may import need not be one who may look at jobs.
+            Err(failure) if failure.exit() == Exit::Denied => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn is_made_by(&self, job: &Job) -> bool {
+        let made = job.request_id.rsplit_once(':');
+        made.is_some_and(|(name, _)| name == self.name) && job.action == "import"
+    }
+
+    /// Sends the file behind a progress bar, from the beginning as often as it takes.
+    pub(crate) async fn send(&self, client: &Client, bar: &ProgressBar) -> Result<ImportUsersResponse, Failure> {
+        bar.set_style(ProgressStyle::with_template(BAR).expect("a test reads this template"));
+        bar.set_length(self.file.len() as u64);
+        let sent = patiently(|| self.attempt(client, bar)).await;
+        bar.finish_and_clear();
+        sent
+    }
+
+    async fn attempt(&self, client: &Client, bar: &ProgressBar) -> Result<ImportUsersResponse, Failure> {
+        let (file, bar) = (Arc::clone(&self.file), bar.clone());
+        bar.set_position(0);
+        let pieces = (0..file.len().div_ceil(PIECE)).map(move |number| {
+            let from = number * PIECE;
+            let piece = &file[from..file.len().min(from + PIECE)];
+            bar.inc(piece.len() as u64);
+            Part::Data(piece.to_vec())
+        });
+        let parts = std::iter::once(Part::Settings(self.settings.clone())).chain(pieces);
+        let requests = stream::iter(parts.map(|part| ImportUsersRequest { part: Some(part) }));
+        Ok(client.transfers().import_users(requests).await?.into_inner())
+    }
 }
 
 /// The same for the same file with the same settings, and for no other.
-fn request_id(settings: &ImportSettings, reason: &str, file: &[u8]) -> String {
+fn name(settings: &ImportSettings, reason: &str, file: &[u8]) -> String {
     let mut mapping: Vec<(&String, &String)> = settings.mapping.iter().collect();
     mapping.sort();
     let texts = settings
@@ -94,6 +103,7 @@ fn request_id(settings: &ImportSettings, reason: &str, file: &[u8]) -> String {
         (
             &settings.tenant_id,
             settings.mode,
+            settings.dry_run,
             mapping,
             &settings.encoding,
             settings.overwrite_edited,
@@ -110,53 +120,22 @@ fn request_id(settings: &ImportSettings, reason: &str, file: &[u8]) -> String {
     format!("import:{}", hex.collect::<String>())
 }
 
-/// Sends the whole file once.
-async fn send(
-    client: &Client,
-    settings: &ImportSettings,
-    file: &Arc<[u8]>,
-    bar: &ProgressBar,
-) -> Result<ImportUsersResponse, Failure> {
-    let (file, bar) = (Arc::clone(file), bar.clone());
-    bar.set_position(0);
-    let pieces = (0..file.len().div_ceil(PIECE)).map(move |number| {
-        let from = number * PIECE;
-        let piece = &file[from..file.len().min(from + PIECE)];
-        bar.inc(piece.len() as u64);
-        Part::Data(piece.to_vec())
-    });
-    let parts = std::iter::once(Part::Settings(settings.clone())).chain(pieces);
-    let requests = stream::iter(parts.map(|part| ImportUsersRequest { part: Some(part) }));
-    Ok(client.transfers().import_users(requests).await?.into_inner())
-}
-
-/// Whether a file can only be read by the server.
-pub(super) fn is_spreadsheet(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("xlsx"))
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use usher_proto::identity::v1::ImportMode;
 
     use super::*;
     use crate::client::DEMO_TENANT;
     use crate::transfer_double::{Double, serve};
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        import: Import,
-    }
-
-    fn settings_of(line: &str, file: &[u8]) -> ImportSettings {
-        let import = Line::parse_from(line.split(' ')).import;
-        settings(&import, import.mode.unwrap(), file, DEMO_TENANT).unwrap()
-    }
-
-    fn id_of(line: &str, file: &[u8]) -> String {
-        settings_of(line, file).options.unwrap().request_id
+    fn settings(mode: ImportMode, mapping: &[(&str, &str)]) -> ImportSettings {
+        let mapping = mapping.iter().map(|(head, field)| ((*head).into(), (*field).into()));
+        ImportSettings {
+            tenant_id: DEMO_TENANT.into(),
+            mode: mode.into(),
+            mapping: mapping.collect(),
+            ..ImportSettings::default()
+        }
     }
 
     #[test]
@@ -165,54 +144,46 @@ mod tests {
     }
 
     #[test]
-    fn b1_the_same_import_has_the_same_name_and_another_has_another() {
-        let line = "x f.csv --mode invite --map Mail=email --map Klasse=groups";
-        let id = id_of(line, b"a");
-        assert!(id.len() <= 64 && id.starts_with("import:"));
-        assert_eq!(
-            id,
-            id_of("x g.csv --mode invite --map Klasse=groups --map Mail=email", b"a")
-        );
-        for (line, file) in [
-            (line, &b"b"[..]),
-            ("x f.csv --mode create --map Mail=email --map Klasse=groups", b"a"),
-            ("x f.csv --mode invite --map Mail=email", b"a"),
-            (
-                "x f.csv --mode invite --map Mail=email --map Klasse=groups --reason new",
-                b"a",
-            ),
+    fn b1_the_same_import_finds_its_job_and_another_does_not() {
+        let import = |mode, mapping: &[(&str, &str)], reason, file: &[u8]| {
+            Upload::new(settings(mode, mapping), reason, file.to_vec())
+        };
+        let two = [("Mail", "email"), ("Klasse", "groups")];
+        let first = import(ImportMode::Invite, &two, "", b"a");
+        let job = Job {
+            action: "import".into(),
+            request_id: first.settings.options.clone().unwrap().request_id,
+            ..Job::default()
+        };
+        assert!(job.request_id.len() <= 64);
+        let swapped = [two[1], two[0]];
+        assert!(import(ImportMode::Invite, &swapped, "", b"a").is_made_by(&job));
+        for other in [
+            import(ImportMode::Invite, &two, "", b"b"),
+            import(ImportMode::Create, &two, "", b"a"),
+            import(ImportMode::Invite, &two[..1], "", b"a"),
+            import(ImportMode::Invite, &two, "new", b"a"),
         ] {
-            assert_ne!(id, id_of(line, file), "{line}");
+            assert!(!other.is_made_by(&job), "{other:?}");
         }
-        assert!(id_of("x f.csv --mode invite --dry-run", b"a").is_empty());
-        assert!(id_of("x f.csv --mode invite --again", b"a").is_empty());
-    }
-
-    #[test]
-    fn l10_what_a_column_means_can_be_told() {
-        let settings = settings_of("x f.csv --mode update --map E-mail=of=us=email --overwrite-edited", b"");
-        assert_eq!(
-            settings.mapping["E-mail=of=us"], "email",
-            "a head may have the sign in it"
-        );
-        assert!(settings.overwrite_edited && settings.max_deactivated_percent == 0);
+        assert!(!first.is_made_by(&Job::default()));
     }
 
     #[tokio::test]
     async fn l10_a_file_goes_up_in_pieces_and_again_from_the_beginning_where_it_broke_off() {
         let (client, double) = serve(Double::default().breaking(1)).await;
-        let file: Arc<[u8]> = (0..PIECE * 2 + 7).map(|at| u8::try_from(at % 251).unwrap()).collect();
-        let settings = settings_of("x f.csv --mode create", &file);
+        let file: Vec<u8> = (0..PIECE * 2 + 7).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let upload = Upload::new(settings(ImportMode::Create, &[]), "", file.clone());
         let bar = ProgressBar::hidden();
-        let answer = patiently(|| send(&client, &settings, &file, &bar)).await.unwrap();
+        let answer = upload.send(&client, &bar).await.unwrap();
         assert_eq!(answer.notes, ["taken"]);
         let uploads = double.uploads();
         assert_eq!(uploads.len(), 2);
-        for upload in uploads {
-            assert_eq!(upload.settings, settings);
-            let sizes: Vec<usize> = upload.pieces.iter().map(Vec::len).collect();
+        for sent in uploads {
+            assert_eq!(sent.settings, upload.settings, "the same import");
+            let sizes: Vec<usize> = sent.pieces.iter().map(Vec::len).collect();
             assert_eq!(sizes, [PIECE, PIECE, 7]);
-            assert_eq!(upload.pieces.concat(), *file);
+            assert_eq!(sent.pieces.concat(), file);
         }
         assert_eq!(bar.position(), file.len() as u64);
     }

@@ -177,7 +177,7 @@ pub(crate) fn expiration(text: &str) -> Result<Expiration, String> {
 
 pub(super) async fn run(command: &Users, session: &Session) -> Result<Exit, Failure> {
     match command {
-        Users::List(list) => session.out.list(&self::list(list, session).await?)?,
+        Users::List(list) => self::list(list, session).await?,
         Users::Show { user } => show(session, &session.client.user(user).await?)?,
         Users::Create(create) => show(session, &self::create(create, session).await?)?,
         Users::Update(update) => show(session, &self::update(update, session).await?)?,
@@ -249,7 +249,7 @@ where
     Ok(exit)
 }
 
-async fn list(list: &List, session: &Session) -> Result<Vec<User>, Failure> {
+async fn list(list: &List, session: &Session) -> Result<(), Failure> {
     let filter = list.filter.resolve(&session.client).await?;
     let page = |page_size, page_token| {
         let request = ListUsersRequest {
@@ -264,7 +264,7 @@ async fn list(list: &List, session: &Session) -> Result<Vec<User>, Failure> {
             Ok((answer.users, answer.next_page_token))
         }
     };
-    list.limit.gather(page).await
+    list.limit.show(session.out, page).await
 }
 
 async fn create(create: &Create, session: &Session) -> Result<User, Failure> {

@@ -7,8 +7,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 use usher_proto::identity::v1::{Job, JobItem, JobOutcome, JobState, ListJobItemsRequest, WatchJobRequest};
 
-use super::Session;
-use crate::client::{incomplete, patiently};
+use super::jobs::items;
+use super::{Limit, Session};
+use crate::client::{Client, incomplete, patiently};
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Show, short};
 
@@ -25,7 +26,7 @@ pub(super) async fn to_the_end(job: Job, session: &Session) -> Result<Exit, Fail
     let bar = ProgressBar::new(count(job.total_count));
     bar.set_style(ProgressStyle::with_template(BAR).expect("a test reads this template"));
     let ended = tokio::select! {
-        ended = follow(job, session, &bar) => Some(ended),
+        ended = follow(job, &session.client, &bar) => Some(ended),
         _ = tokio::signal::ctrl_c() => None,
     };
     bar.finish_and_clear();
@@ -49,13 +50,13 @@ pub(super) async fn to_the_end(job: Job, session: &Session) -> Result<Exit, Fail
 }
 
 /// Follows a job until it has ended, over as many streams as that takes.
-async fn follow(mut job: Job, session: &Session, bar: &ProgressBar) -> Result<Job, Failure> {
+pub(crate) async fn follow(mut job: Job, client: &Client, bar: &ProgressBar) -> Result<Job, Failure> {
     while !has_ended(&job) {
         let request = WatchJobRequest {
             tenant_id: job.tenant_id.clone(),
             job_id: job.job_id.clone(),
         };
-        let open = || async { Ok(session.client.bulk_streams().watch_job(request.clone()).await?) };
+        let open = || async { Ok(client.bulk_streams().watch_job(request.clone()).await?) };
         let mut stream = patiently(open).await?.into_inner();
         loop {
             match stream.message().await.map_err(Failure::from) {
@@ -76,9 +77,13 @@ async fn follow(mut job: Job, session: &Session, bar: &ProgressBar) -> Result<Jo
     Ok(job)
 }
 
-/// Tells what came of a job: for people its counts, and why some items did not go through.
-pub(super) async fn tell(job: &Job, session: &Session) -> Result<(), Failure> {
+/// Tells what came of a job: for people its counts, and why some items did not go through; for programs the job, and before
+/// it, where it was an import, what became of each row.
+pub(crate) async fn tell(job: &Job, session: &Session) -> Result<(), Failure> {
     if session.out.json {
+        if is_import(job) && has_ended(job) {
+            items(&job.job_id, &[], &Limit { limit: 0 }, session).await?;
+        }
         return session.out.list(std::slice::from_ref(job));
     }
     let refused = job.failed_count + job.skipped_count;
@@ -102,24 +107,33 @@ pub(super) async fn tell(job: &Job, session: &Session) -> Result<(), Failure> {
 /// In an import, items are rows and have columns; elsewhere they are users.
 fn columns(job: &Job) -> &'static [&'static str] {
     if is_import(job) {
-        &["ROW", "OUTCOME", "COLUMN", "REASON"]
+        &["ROW", "ADDRESS", "COLUMN", "REASON"]
     } else {
-        &["USER ID", "OUTCOME", "REASON"]
+        &["ADDRESS", "OUTCOME", "REASON"]
     }
 }
 
 fn cells(job: &Job, item: &JobItem) -> Vec<String> {
-    let outcome = outcome(item).to_owned();
     if is_import(job) {
         vec![
             item.position.to_string(),
-            outcome,
+            item.address.clone(),
             item.column.clone(),
             item.message.clone(),
         ]
     } else {
-        vec![item.user_id.clone(), outcome, item.message.clone()]
+        vec![whom(item), outcome(item).to_owned(), item.message.clone()]
     }
+}
+
+/// Whom an item is about, as far as it can be told.
+fn whom(item: &JobItem) -> String {
+    let names = [&item.address, &item.user_id];
+    names
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .cloned()
+        .unwrap_or_default()
 }
 
 fn is_import(job: &Job) -> bool {
@@ -150,11 +164,19 @@ pub(super) fn headline(job: &Job) -> String {
     format!("{} {things}: {tried}{counts}{state}", job.total_count)
 }
 
-/// `3 changed, 1 skipped`; what there is none of is left out.
+/// `3 changed, 1 skipped`, or what an import makes of rows; what there is none of is left out.
 pub(super) fn counts(job: &Job) -> String {
+    let (changed, unchanged) = match job.import_mode.as_str() {
+        "create" => ("created", "already there"),
+        "invite" => ("invited", "already there"),
+        "update" => ("updated", "unchanged"),
+        "activate" => ("activated", "unchanged"),
+        "deactivate" => ("deactivated", "unchanged"),
+        _ => ("changed", "unchanged"),
+    };
     let counts = [
-        (job.changed_count, "changed"),
-        (job.unchanged_count, "unchanged"),
+        (job.changed_count, changed),
+        (job.unchanged_count, unchanged),
         (job.skipped_count, "skipped"),
         (job.failed_count, "failed"),
     ];
@@ -185,14 +207,20 @@ pub(super) fn count(count: i64) -> u64 {
 
 impl Show for JobItem {
     const NAME: &'static str = "usher.identity.v1.JobItem";
-    const COLUMNS: &'static [&'static str] = &["NO", "USER ID", "OUTCOME", "REASON"];
+    const COLUMNS: &'static [&'static str] = &["NO", "ADDRESS", "OUTCOME", "COLUMN", "MORE"];
 
     fn cells(&self) -> Vec<String> {
+        let more = if self.message.is_empty() {
+            &self.detail
+        } else {
+            &self.message
+        };
         vec![
             self.position.to_string(),
-            self.user_id.clone(),
+            whom(self),
             outcome(self).to_owned(),
-            self.message.clone(),
+            self.column.clone(),
+            more.clone(),
         ]
     }
 }
@@ -234,6 +262,13 @@ mod tests {
             ..job(JobState::Done, "import")
         };
         assert_eq!(headline(&tried), "5 rows: tried only: 3 changed, 1 skipped");
+        let invited = Job {
+            unchanged_count: 1,
+            skipped_count: 0,
+            import_mode: "invite".into(),
+            ..job(JobState::Done, "import")
+        };
+        assert_eq!(headline(&invited), "5 rows: 3 invited, 1 already there");
         assert_eq!(headline(&Job::default()), "0 users: nothing done");
         let one = Job {
             total_count: 1,
@@ -267,10 +302,11 @@ mod tests {
             outcome: JobOutcome::Failed.into(),
             column: "Courriel".into(),
             message: "has no @".into(),
+            address: "ana".into(),
             ..JobItem::default()
         };
         let import = job(JobState::Done, "import");
-        assert_eq!(cells(&import, &item), ["7", "FAILED", "Courriel", "has no @"]);
+        assert_eq!(cells(&import, &item), ["7", "ana", "Courriel", "has no @"]);
         assert_eq!(columns(&import).len(), cells(&import, &item).len());
         let other = job(JobState::Done, "invite");
         assert_eq!(columns(&other).len(), cells(&other, &item).len());

@@ -4,13 +4,14 @@
 use indicatif::ProgressBar;
 use usher_proto::identity::v1::bulk_action::Action;
 use usher_proto::identity::v1::{
-    BulkAction, BulkEditGroups, CreateGroupRequest, ErrorReason, ExportUsersRequest, FileFormat, Group, Job,
-    MutationOptions, PreviewSelectionRequest, Selection, StartBulkRequest, UserFilter, WatchJobRequest, selection,
+    BulkAction, BulkEditGroups, CreateGroupRequest, ErrorReason, ExportUsersRequest, FileFormat, Group,
+    MutationOptions, PreviewSelectionRequest, Selection, StartBulkRequest, UserFilter, selection,
 };
 
 use super::welcome::Guide;
 use crate::client::{Client, incomplete};
 use crate::commands::export;
+use crate::commands::watch::follow;
 use crate::failure::Failure;
 use crate::output;
 
@@ -61,7 +62,7 @@ pub(super) async fn run(guide: &Guide, client: &Client) -> Result<(), Failure> {
         options: None,
     };
     let job = client.bulk().start_bulk(request).await?.into_inner().job;
-    let job = ended(client, job.ok_or_else(|| incomplete("job"))?).await?;
+    let job = follow(job.ok_or_else(|| incomplete("job"))?, client, &ProgressBar::hidden()).await?;
     let file = guide.folder.export();
     let request = ExportUsersRequest {
         tenant_id: client.tenant.clone(),
@@ -105,17 +106,4 @@ async fn group(client: &Client) -> Result<String, Failure> {
         Err(failure) if failure.reason() == Some(ErrorReason::GroupTaken) => Ok(GROUP_ID.into()),
         Err(failure) => Err(failure),
     }
-}
-
-async fn ended(client: &Client, job: Job) -> Result<Job, Failure> {
-    let request = WatchJobRequest {
-        tenant_id: client.tenant.clone(),
-        job_id: job.job_id.clone(),
-    };
-    let mut stream = client.bulk_streams().watch_job(request).await?.into_inner();
-    let mut last = job;
-    while let Some(answer) = stream.message().await? {
-        last = answer.job.unwrap_or(last);
-    }
-    Ok(last)
 }

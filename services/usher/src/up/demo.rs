@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use indicatif::ProgressBar;
 use usher_proto::identity::v1::{
-    GetUserRequest, Invitation, InvitationState, ListInvitationsRequest, ListUsersRequest, UserStatus,
-    WatchEventsRequest, WatchEventsResponse,
+    GetUserRequest, ImportMode, ImportSettings, Invitation, InvitationState, ListInvitationsRequest, ListUsersRequest,
+    UserStatus, WatchEventsRequest, WatchEventsResponse,
 };
 
 use super::administration;
 use super::welcome::Guide;
-use crate::client::Client;
-use crate::commands::{status, transition};
+use crate::client::{Client, incomplete};
+use crate::commands::upload::Upload;
+use crate::commands::watch::{follow, tell};
+use crate::commands::{Session, status, transition};
 use crate::failure::Failure;
-use crate::import::{self, run::Plan};
 use crate::output::{self, Output};
 use crate::time;
 
@@ -28,15 +29,19 @@ const LOOKS: u32 = 120;
 /// Runs it. Ends only if the service does.
 pub(super) async fn run(guide: &Guide, client: &Client, file: &Path) -> Result<(), Failure> {
     output::lines([String::new(), format!("Importing {}:", file.display())])?;
-    let prepared = import::prepare(&crate::client::read(file)?, None)?;
-    let plan = Plan {
-        invite: true,
-        dry_run: false,
-        reason: "demonstration".into(),
+    let settings = ImportSettings {
+        tenant_id: client.tenant.clone(),
+        mode: ImportMode::Invite.into(),
+        ..ImportSettings::default()
     };
-    let report = import::run::run(client, &prepared, &plan, &CancellationToken::new(), || {}).await;
-    report.print(Output { json: false })?;
-    report.exit()?;
+    let upload = Upload::new(settings, "demonstration", crate::client::read(file)?);
+    let job = upload.send(client, &ProgressBar::hidden()).await?.job;
+    let job = follow(job.ok_or_else(|| incomplete("job"))?, client, &ProgressBar::hidden()).await?;
+    let session = Session {
+        client: client.clone(),
+        out: Output { json: false },
+    };
+    tell(&job, &session).await?;
 
     output::lines(["", "The invitation worker takes the mails from here:"])?;
     show_statuses(client).await?;

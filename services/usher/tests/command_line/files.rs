@@ -1,6 +1,7 @@
 //! Users from files and into files, by way of the server.
 
 use std::fs::{read, read_dir, read_to_string, write};
+use std::process::{Child, Command, Stdio};
 
 use crate::stage::Up;
 
@@ -19,25 +20,36 @@ fn emails(up: &Up) -> Vec<String> {
         .collect()
 }
 
+/// Presses Ctrl-C, and answers what the program said to that.
+fn interrupted(process: Child) -> String {
+    let id = process.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = process.wait_with_output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    told
+}
+
 #[test]
-fn l10_a_file_is_imported_by_a_job_and_run_again_it_finds_that_job() {
+fn l10_a_file_is_imported_by_a_job_and_run_again_it_leaves_who_is_there_as_they_are() {
     let data = tempfile::tempdir().unwrap();
     let up = Up::start(data.path(), &[]);
     assert_eq!(up.run(&["groups", "create", "Maths"]).0, 0);
     let (file, report) = (path(&up, "people.csv"), path(&up, "report.csv"));
     write(&file, PEOPLE).unwrap();
     let import = |more: &[&str]| {
-        let line = [&["import", &file, "--mode", "invite", "--map", "Classe=groups"], more].concat();
+        let line = [&["import", &file, "--map", "Classe=groups"], more].concat();
         up.run(&line)
     };
     let (code, shown, told) = import(&["--dry-run"]);
     assert!(code == 1 && shown.contains("tried only: "), "{shown}{told}");
     assert_eq!(emails(&up), [""; 0], "a dry run makes nobody");
 
-    let (code, shown, first) = import(&["--report", &report]);
-    assert_eq!(code, 1, "{shown}{first}");
-    assert!(shown.ends_with("3 rows: 2 changed, 1 failed\n"), "{shown}");
-    assert!(shown.contains("Courriel"), "the column at fault is named: {shown}");
+    let (code, shown, told) = import(&["--report", &report]);
+    assert_eq!(code, 1, "{shown}{told}");
+    let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[1][..3], ["3", "no-address", "Courriel"], "{shown}");
+    assert!(shown.ends_with("3 rows: 2 invited, 1 failed\n"), "{shown}");
     let report = read_to_string(&report).unwrap();
     let failed = report.lines().find(|line| line.contains("FAILED")).unwrap();
     assert!(failed.starts_with("3,") && failed.contains("Courriel"), "{failed}");
@@ -45,16 +57,59 @@ fn l10_a_file_is_imported_by_a_job_and_run_again_it_finds_that_job() {
     assert_eq!(up.run(&["users", "list", "--group", "Maths"]).1.lines().count(), 2);
     up.eventually("two mails", |up| up.mails() == 2);
 
-    let (code, shown, told) = import(&[]);
-    assert!(
-        code == 1 && shown.ends_with("3 rows: 2 changed, 1 failed\n"),
-        "{shown}{told}"
+    let (code, shown, told) = import(&["--json"]);
+    assert_eq!(code, 1, "{shown}{told}");
+    let lines: Vec<serde_json::Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rows = |field: &str| lines[..3].iter().map(|row| row[field].clone()).collect::<Vec<_>>();
+    assert_eq!(rows("position"), [2, 3, 4]);
+    assert_eq!(rows("address"), ["ana@example.org", "no-address", "cy@example.org"]);
+    assert_eq!(rows("detail"), ["already there", "", "already there"]);
+    let job = &lines[3];
+    assert_eq!(
+        (&job["unchanged_count"], &job["failed_count"]),
+        (&2.into(), &1.into()),
+        "{job}"
     );
-    assert_eq!(told, first, "the job that it is, and since when");
-    let imports = |up: &Up| up.run(&["jobs", "list"]).1.matches(" import ").count();
-    assert_eq!(imports(&up), 2, "the one that was tried, and the one that was run");
-    let (code, shown, told) = import(&["--again"]);
-    assert!(code == 1 && imports(&up) == 3, "{shown}{told}");
+    assert_eq!(up.mails(), 2, "nobody is mailed twice");
+    let failed = ["jobs", "items", job["job_id"].as_str().unwrap(), "--outcome", "failed"];
+    let (code, shown, _) = up.run(&failed);
+    assert!(
+        code == 0 && shown.lines().count() == 2 && shown.contains("no-address"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn b7_an_import_that_is_interrupted_goes_on_and_the_same_command_finds_its_job() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path(), &[]);
+    let file = path(&up, "many.csv");
+    let rows = (0..20_000).map(|number| format!("u{number}@example.org\n"));
+    write(
+        &file,
+        std::iter::once("email\n".to_owned()).chain(rows).collect::<String>(),
+    )
+    .unwrap();
+    let import = ["import", &file, "--no-invite"];
+    let begun = up
+        .command(&import)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    up.eventually("the job works", |up| {
+        up.run(&["jobs", "list", "--state", "running"]).1.contains(" import ")
+    });
+    // By then the program knows of the job, too.
+    up.eventually("the first are there", |up| {
+        !up.run(&["users", "list", "--limit", "1"]).1.is_empty()
+    });
+    let told = interrupted(begun);
+    assert!(told.contains("The job goes on: `usher jobs watch "), "{told}");
+    let (code, shown, told) = up.run(&import);
+    assert_eq!((code, shown.as_str()), (0, "20000 rows: 20000 created\n"), "{told}");
+    assert!(told.contains("has been under way since"), "{told}");
+    assert_eq!(up.run(&["jobs", "list"]).1.matches(" import ").count(), 1);
 }
 
 #[test]
@@ -70,7 +125,7 @@ fn l10_an_import_that_would_show_out_too_many_stops_before_the_first() {
     let (code, _, told) = up.run(&line);
     assert!(code == 65 && told.contains("--max-deactivated-percent"), "{told}");
     let (code, shown, told) = up.run(&[&line[..], &["--max-deactivated-percent", "100"]].concat());
-    assert_eq!((code, shown.as_str()), (0, "2 rows: 2 changed\n"), "{told}");
+    assert_eq!((code, shown.as_str()), (0, "2 rows: 2 deactivated\n"), "{told}");
 
     write(&file, [0xFF, 0xFE, 0x00]).unwrap();
     let (code, _, told) = up.run(&line);

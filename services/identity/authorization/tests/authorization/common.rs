@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use usher_authorization::{ActingUser, Authorizer, Decision, Grant, Intent, Principal, Question, Resource};
+use usher_authorization::{
+    ActingUser, Authorizer, Decision, Grant, Intent, PermissionSet, Principal, Question, Resource,
+};
 use usher_core::group::GroupTree;
 use usher_core::ids::{GroupId, UserId};
 use usher_core::role::{BuiltInRole, Permission, Scope};
@@ -67,20 +69,30 @@ pub(crate) fn service(permissions: &[&str]) -> Principal {
 
 /// An account in groups.
 pub(crate) fn account(number: u128, groups: &[u128]) -> Resource {
-    Resource::User {
-        id: UserId(Uuid::from_u128(number)),
-        groups: groups.iter().copied().map(group).collect(),
-    }
+    holder(number, groups, &[])
 }
 
 pub(crate) fn strings(values: &[&str]) -> BTreeSet<String> {
     values.iter().map(|value| (*value).to_owned()).collect()
 }
 
-/// A call that gives these roles on so many groups.
+/// An account in groups, of somebody who holds these roles.
+pub(crate) fn holder(number: u128, in_groups: &[u128], held: &[Grant]) -> Resource {
+    Resource::User {
+        id: UserId(Uuid::from_u128(number)),
+        groups: in_groups.iter().copied().map(group).collect(),
+        roles: held.to_vec(),
+    }
+}
+
+/// A call that gives these built-in roles on so many groups.
 pub(crate) fn giving(roles: &[&str], group_count: usize) -> Intent {
+    let known = roles.iter().filter_map(|name| BuiltInRole::from_name(name));
     Intent {
         roles: strings(roles),
+        gives: known
+            .map(|role| AUTHORIZER.given(role))
+            .fold(PermissionSet::EMPTY, PermissionSet::with),
         group_count,
         ..Intent::default()
     }
@@ -127,7 +139,7 @@ pub(crate) fn reason(
 ) -> String {
     match decide(principal, permission, &resource.into().0, intent) {
         Decision::Allowed => "allowed".into(),
-        Decision::Denied { reason } => reason.unwrap_or_default(),
+        Decision::Denied { reason, .. } => reason.unwrap_or_default(),
     }
 }
 

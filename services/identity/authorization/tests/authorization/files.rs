@@ -3,7 +3,9 @@
 use std::fs;
 
 use tempfile::TempDir;
-use usher_authorization::{Authorizer, Decision, Intent, POLICY_FAILED, PolicyError, Principal, Question, Resource};
+use usher_authorization::{
+    Authorizer, Decision, Intent, POLICY_FAILED, PermissionSet, PolicyError, Principal, Question, Resource,
+};
 use usher_core::role::BuiltInRole::{Administrator, Coach};
 use usher_core::role::Permission::{self, UsersRead, UsersUpdate};
 use usher_core::role::Scope;
@@ -120,8 +122,11 @@ fn u1_what_cannot_be_evaluated_is_denied() {
     };
     let (fits, overflows) = (giving(&[], 0), giving(&[], 1));
     assert_eq!(authorizer.decide(&question(&fits)), Decision::Allowed);
-    let reason = Some(POLICY_FAILED.to_owned());
-    assert_eq!(authorizer.decide(&question(&overflows)), Decision::Denied { reason });
+    let failed = Decision::Denied {
+        reason: Some(POLICY_FAILED.to_owned()),
+        lacking: PermissionSet::EMPTY,
+    };
+    assert_eq!(authorizer.decide(&question(&overflows)), failed);
 }
 
 /// U1: whoever wrote it finds the place.

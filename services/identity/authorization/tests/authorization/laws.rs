@@ -32,7 +32,8 @@ fn resource() -> impl Strategy<Value = Resource> {
     let groups = subsequence(vec![10, 11, 12, 20, 21, 99], 0..4).prop_shuffle();
     prop_oneof![
         scope().prop_map(Resource::Scope),
-        (1_u128..4, groups).prop_map(|(number, groups)| account(number, &groups)),
+        (1_u128..4, groups, prop::collection::vec(grant(), 0..3))
+            .prop_map(|(number, groups, held)| holder(number, &groups, &held)),
     ]
 }
 
@@ -41,9 +42,8 @@ fn intent() -> impl Strategy<Value = Intent> {
     let fields = subsequence(vec!["first_name", "language", "email"], 0..3);
     (any::<bool>(), roles, 0_usize..3, fields).prop_map(|(sets_deletion_date, roles, group_count, fields)| Intent {
         sets_deletion_date,
-        roles: strings(&roles),
-        group_count,
         fields: strings(&fields),
+        ..giving(&roles, group_count)
     })
 }
 

@@ -3,6 +3,7 @@
 mod common;
 mod files;
 mod laws;
+mod limits;
 mod matrix;
 mod methods;
 mod refusals;

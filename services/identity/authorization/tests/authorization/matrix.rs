@@ -1,6 +1,9 @@
-//! `policies/MATRIX.md` shows who may call what. What is expected stands here, written by hand; what is so is asked of the
-//! policies. This test fails where the two differ, and when the file is behind.
-//! `USHER_WRITE_DOCUMENTS=1 cargo test -p usher-authorization matrix` writes it anew.
+//! `policies/MATRIX.md` shows who may call what. What is expected stands here, written by hand, and the policies are asked
+//! whether they answer the same. What the running service answers is the other column: the end-to-end tests
+//! (`tests/e2e/permissions/matrix`) read what is expected in the document, and write what is so. The tests here fail where
+//! any of it differs, and when the document is behind.
+//! `UPDATE=1 cargo test -p usher-authorization matrix` writes the first anew, and
+//! `UPDATE=1 cargo test -p usher-tests --test e2e matrix` the second.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,7 +14,7 @@ use usher_core::role::BuiltInRole::{Administrator, Author, Coach, Instructor, Le
 use usher_core::role::{Permission, Scope};
 
 use crate::common::*;
-use crate::matrix::About::{Account, Place, Tenant};
+use crate::matrix::About::{Account, Place, Program, Tenant};
 
 /// What an RPC is asked about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,8 @@ enum About {
     Place,
     /// An account.
     Account,
+    /// Nothing but the program that calls: whom it is about is proved by a link or a password.
+    Program,
 }
 
 const ROLES: [&str; 7] = [
@@ -35,11 +40,19 @@ const ROLES: [&str; 7] = [
 ];
 
 /// Each RPC and what the roles may, in the order of `ROLES`: o = in the own scope, f = in a foreign one, s = with the own
-/// account.
+/// account; a = whoever acts, if the program may that calls.
 const EXPECTED: &[(&str, About, [&str; 7])] = &[
     ("AccessService/CheckAccess", Tenant, ["o", "", "", "", "", "", ""]),
-    ("AccessService/VerifyPassword", Tenant, ["o", "", "", "", "", "", ""]),
-    ("AccessService/ChangePassword", Tenant, ["o", "", "", "", "", "", ""]),
+    (
+        "AccessService/VerifyPassword",
+        Program,
+        ["a", "a", "a", "a", "a", "a", "a"],
+    ),
+    (
+        "AccessService/ChangePassword",
+        Program,
+        ["a", "a", "a", "a", "a", "a", "a"],
+    ),
     ("BulkService/PreviewSelection", Place, ["o", "o", "", "", "", "", ""]),
     ("BulkService/StartBulk", Place, ["o", "o", "", "", "", "", ""]),
     ("BulkService/CancelJob", Place, ["o", "o", "", "", "", "", ""]),
@@ -112,18 +125,18 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
     ),
     (
         "InvitationService/InspectInvitation",
-        Tenant,
-        ["o", "", "", "", "", "", ""],
+        Program,
+        ["a", "a", "a", "a", "a", "a", "a"],
     ),
     (
         "InvitationService/AcceptInvitation",
-        Tenant,
-        ["o", "", "", "", "", "", ""],
+        Program,
+        ["a", "a", "a", "a", "a", "a", "a"],
     ),
     (
         "InvitationService/RequestFreshInvitation",
-        Tenant,
-        ["o", "", "", "", "", "", ""],
+        Program,
+        ["a", "a", "a", "a", "a", "a", "a"],
     ),
     ("RoleService/ListRoles", Place, ["o", "o", "", "o", "o", "", ""]),
     (
@@ -146,7 +159,7 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
     ("TenantService/ResumeMail", Tenant, ["o", "", "", "", "", "", ""]),
     ("TransferService/ImportUsers", Place, ["o", "o", "", "", "", "", ""]),
     ("TransferService/ExportUsers", Place, ["o", "o", "", "", "", "", ""]),
-    ("UserService/CreateUser", Place, ["o", "o", "", "", "o", "", ""]),
+    ("UserService/CreateUser", Place, ["o", "o", "", "", "", "", ""]),
     ("UserService/GetUser", Account, ["os", "os", "s", "os", "os", "s", "s"]),
     (
         "UserService/BatchGetUsers",
@@ -177,18 +190,23 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
 const HEAD: &str = "\
 # Who may call what
 
-Made by `tests/authorization/matrix.rs`, where what is expected is written by hand; *so* is what the policies of this
-folder answer. A test fails where the two differ.
+Two columns for each role. Under the role's name stands what is expected, written by hand in
+`tests/authorization/matrix.rs` and compared there with what the policies of this folder answer. Under *so* stands what the
+running service answered, asked by `tests/e2e/permissions/matrix` with a call of each kind by a person of each kind. Tests
+fail where any of the three differ, and when this document is behind.
 
 - **own**: in the scope that the role is held in. That is the platform for the first role, a group for the others, and for
   instructors also their session, with what L7 asks for: one group, and the role learner.
 - **foreign**: in another group or session, or on the platform for a role that is held in a group. To the administrator of
   the platform nothing is foreign.
 - **self**: with the own account, which is in the group. `UpdateUser` changes the language there.
+- **anybody**: whoever acts, since a link or a password proves whom it is about.
 
 *Asked about* says what the permission is asked on: the tenant as a whole, a place (each group of the call, the session,
-or else the platform), or an account (each one of the call). Services have permissions by name; a role of the tenant's own
-making has what it was made of.
+or else the platform), an account (each one of the call), or the program that calls. What cannot be said in a call, such as
+the session in most of them, is asked of the policies only. Services have permissions by name; a role of the tenant's own
+making has what it was made of. Nobody gives more than they hold, or changes whoever holds more: that depends on the role
+that is given and on the roles of the other, and stands in `limits.cedar`.
 
 ";
 
@@ -211,6 +229,7 @@ fn places(about: About, role: usize) -> Vec<(char, Resource)> {
     let place = Resource::Scope;
     let of_session = if role == 4 { 'o' } else { 'f' };
     match (about, role == 0) {
+        (Program, _) => vec![('a', place(Scope::Platform))],
         (Tenant, true) => vec![('o', place(Scope::Platform))],
         (Tenant, false) => vec![('f', place(Scope::Platform))],
         (Place, true) => vec![('o', place(Scope::Platform)), ('o', place(in_group(10)))],
@@ -238,6 +257,8 @@ fn actual(principal: &Principal, permission: Permission, about: About, role: usi
         Permission::UsersUpdate => changing(&["language"]),
         _ => Intent::default(),
     };
+    let program = service(&[permission.as_str()]);
+    let principal = if about == Program { &program } else { principal };
     let mut letters = String::new();
     for (letter, resource) in places(about, role) {
         let allowed = decide(principal, permission, &resource, &intent).is_allowed();
@@ -252,6 +273,7 @@ fn words(letters: &str) -> String {
     let word = |letter| match letter {
         'o' => "own",
         'f' => "foreign",
+        'a' => "anybody",
         _ => "self",
     };
     let words: Vec<_> = letters.chars().map(word).collect();
@@ -260,6 +282,16 @@ fn words(letters: &str) -> String {
     } else {
         words.join(" ")
     }
+}
+
+/// What the service answered, as the document has it: by RPC, in the order of `ROLES`.
+fn answered(document: &str) -> BTreeMap<String, Vec<String>> {
+    let rows = document.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split('|').map(|cell| cell.trim().to_owned());
+        let method = cells.next()?;
+        Some((method, cells.skip(3).step_by(2).take(ROLES.len()).collect()))
+    });
+    rows.collect()
 }
 
 /// U1, U2, L6, L7, S9: every RPC for every role.
@@ -274,7 +306,10 @@ fn u1_the_matrix_of_rpcs_and_roles_is_as_expected_and_the_document_shows_it() {
     text.push_str(&" --- | --- |".repeat(ROLES.len()));
     text.push('\n');
 
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/MATRIX.md");
+    let answered = answered(&fs::read_to_string(path).unwrap_or_default());
     let holders = holders();
+    let mut not_so = BTreeSet::new();
     let mut different = BTreeMap::new();
     for (method, about, expected) in EXPECTED {
         let permission = permission_of(method).unwrap_or_else(|| panic!("{method} is not in METHODS"));
@@ -282,32 +317,43 @@ fn u1_the_matrix_of_rpcs_and_roles_is_as_expected_and_the_document_shows_it() {
             Tenant => "tenant",
             Place => "place",
             Account => "account",
+            Program => "program",
         };
         write!(text, "| {method} | {} | {asked_about} |", permission.as_str()).expect("text");
         for (index, (principal, expected)) in holders.iter().zip(expected).enumerate() {
             let actual = actual(principal, permission, *about, index);
-            write!(text, " {} | {} |", words(expected), words(&actual)).expect("text");
+            let so = answered.get(*method).and_then(|cells| cells.get(index));
+            let so = so.map_or("?", String::as_str);
+            write!(text, " {} | {so} |", words(expected)).expect("text");
+            if so != words(expected) {
+                not_so.insert((*method, ROLES[index]));
+            }
             if actual != *expected {
                 different.insert((*method, ROLES[index]), (words(expected), words(&actual)));
             }
         }
         text.push('\n');
     }
-    assert!(different.is_empty(), "expected and so: {different:#?}");
+    assert!(
+        different.is_empty(),
+        "expected, and what policies answer: {different:#?}"
+    );
 
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/MATRIX.md");
-    if ["USHER_WRITE_DOCUMENTS", "UPDATE"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some())
-    {
+    if std::env::var_os("UPDATE").is_some() {
         fs::write(path, &text).expect("the document is written");
+        return;
     }
     let shown = fs::read_to_string(path).unwrap_or_default();
     let behind: Vec<_> = text.lines().filter(|line| !shown.contains(line)).collect();
-    let way_out = "run: USHER_WRITE_DOCUMENTS=1 cargo test -p usher-authorization matrix";
+    let way_out = "run: UPDATE=1 cargo test -p usher-authorization matrix";
     assert!(
         shown == text,
         "policies/MATRIX.md is behind; {way_out}\nfor {behind:#?}"
+    );
+    let way_out = "run: UPDATE=1 cargo test -p usher-tests --test e2e matrix";
+    assert!(
+        not_so.is_empty(),
+        "the service was not asked, or answers otherwise; {way_out}\nfor {not_so:#?}"
     );
 }
 

@@ -16,7 +16,8 @@ use usher_core::job::{ChunkKey, ItemInput, Job, JobState};
 use usher_core::ports::StoreError;
 
 use crate::app::App;
-use crate::authorize::{Caller, Judge};
+use crate::authorize::Caller;
+use crate::judge::Judge;
 use crate::operations::bulk;
 use crate::operations::engine::{Command, Failure};
 use crate::operations::world::World;

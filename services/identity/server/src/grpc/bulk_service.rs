@@ -7,12 +7,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use usher_authorization::{Intent, Resource};
 use usher_core::event::{Event, EventType};
 use usher_core::ids::{JobId, SelectionId, TenantId};
 use usher_core::job::{Counts, ItemInput, ItemOutcome, ItemResult, Job, JobAction, JobState, Selection};
 use usher_core::ports::{After, JobQuery, Keys};
 use usher_core::refusal::Refusal;
-use usher_core::role::Permission;
+use usher_core::role::{Permission, RoleRef};
 use usher_proto::identity::v1::bulk_service_server::BulkService;
 use usher_proto::identity::v1::{
     self as proto, CancelJobRequest, CancelJobResponse, DownloadJobReportRequest, DownloadJobReportResponse,
@@ -28,6 +29,7 @@ use crate::app::App;
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
+use crate::operations::bulk;
 use crate::operations::engine::Failure;
 use crate::page::{Question, instant_key};
 use crate::parse::Faults;
@@ -79,8 +81,9 @@ impl BulkService for App {
         let digest = body.digest.clone();
         let action = faults.bulk_action("action", body.action.as_ref(), self.now());
         finish(faults)?;
-        self.permit_somewhere(&Caller::of(request.metadata())?, tenant, Permission::JobsRun)
-            .await?;
+        let caller = Caller::of(request.metadata())?;
+        self.permit_somewhere(&caller, tenant, Permission::JobsRun).await?;
+        self.permit_action(&caller, tenant, &action).await?;
         let selection = match self.selection(tenant, &digest).await {
             Ok(selection) => selection,
             Err(refusal) => return self.started_before(&mutation, tenant, refusal).await.map(Response::new),
@@ -105,7 +108,7 @@ impl BulkService for App {
 
     async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Result<Response<ListJobsResponse>, Status> {
         let metadata = request.metadata().clone();
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let mut states = Vec::new();
@@ -117,14 +120,10 @@ impl BulkService for App {
                 Ok(proto::JobState::Unspecified) | Err(_) => faults.add(format!("states[{index}]"), "is no state"),
             }
         }
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListJobsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListJobs", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListJobs", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         let caller = Caller::of(&metadata)?;
         let reach = self.permit_reach(&caller, tenant, Permission::JobsRead).await?;
@@ -195,7 +194,7 @@ impl BulkService for App {
         request: Request<ListJobItemsRequest>,
     ) -> Result<Response<ListJobItemsResponse>, Status> {
         let metadata = request.metadata().clone();
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
@@ -206,14 +205,10 @@ impl BulkService for App {
                 None => faults.add(format!("outcomes[{index}]"), "is no outcome"),
             }
         }
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListJobItemsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListJobItems", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListJobItems", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         self.permitted_job(&Caller::of(&metadata)?, tenant, Permission::JobsRead, id)
             .await?;
@@ -281,10 +276,7 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        let origin = self
-            .permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRun, id)
-            .await?;
-        check_ended(&origin)?;
+        let origin = self.ended_job(&Caller::of(request.metadata())?, tenant, id).await?;
         let again = |item: &ItemResult| matches!(item.outcome, ItemOutcome::Failed | ItemOutcome::Skipped);
         let from_input = matches!(origin.action, JobAction::Import { .. } | JobAction::Undo);
         let (selection, count) = if from_input {
@@ -309,10 +301,7 @@ impl BulkService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: JobId = faults.id("job_id", &body.job_id);
         finish(faults)?;
-        let origin = self
-            .permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRun, id)
-            .await?;
-        check_ended(&origin)?;
+        let origin = self.ended_job(&Caller::of(request.metadata())?, tenant, id).await?;
         if !origin.action.can_be_undone() {
             return Err(refused(&Refusal::CannotBeUndone(origin.action.name().into())));
         }
@@ -331,6 +320,27 @@ impl BulkService for App {
 }
 
 impl App {
+    /// Refuses a job that reaches into places which are not for whoever acts, or gives more than they hold: each item would
+    /// be refused for the same reason (L6, U1). Each is asked about again when its turn comes.
+    async fn permit_action(&self, caller: &Caller, tenant: TenantId, action: &JobAction) -> Result<(), Status> {
+        let (places, given) = (bulk::places(action, None), bulk::given(action, None));
+        if places.is_empty() {
+            return Ok(());
+        }
+        let judge = self.judge(caller, tenant).await?;
+        let roles = if given.iter().any(|(role, _)| matches!(role, RoleRef::Custom(_))) {
+            self.store.roles(tenant).await.map_err(Failure::from)?
+        } else {
+            Vec::new()
+        };
+        let mut asking = judge.asker();
+        let each = places.into_iter().try_for_each(|(permission, scope)| {
+            asking.require(permission, &Resource::Scope(scope), &Intent::default())
+        });
+        each.and_then(|()| asking.require_given_of(&given, |id| roles.iter().find(|role| role.id == id)))
+            .map_err(|refusal| refused(&refusal))
+    }
+
     async fn selection(&self, tenant: TenantId, digest: &str) -> Result<Selection, Status> {
         let unknown = || refused(&Refusal::SelectionNotFound);
         let named = URL_SAFE_NO_PAD.decode(digest).map_err(|_| unknown())?;
@@ -431,13 +441,15 @@ impl App {
             _ => Ok(job),
         }
     }
-}
 
-fn check_ended(job: &Job) -> Result<(), Status> {
-    if job.state.has_ended() {
-        Ok(())
-    } else {
-        Err(refused(&Refusal::JobRunning(job.id.to_string())))
+    /// The same of a job that others are made from: one that has ended.
+    async fn ended_job(&self, caller: &Caller, tenant: TenantId, id: JobId) -> Result<Job, Status> {
+        let job = self.permitted_job(caller, tenant, Permission::JobsRun, id).await?;
+        if job.state.has_ended() {
+            Ok(job)
+        } else {
+            Err(refused(&Refusal::JobRunning(id.to_string())))
+        }
     }
 }
 

@@ -28,7 +28,7 @@ impl DeliveryService for App {
         request: Request<ListDeliveriesRequest>,
     ) -> Result<Response<ListDeliveriesResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let user: Option<UserId> = faults.optional_id("user_id", &body.user_id);
@@ -39,14 +39,10 @@ impl DeliveryService for App {
                 None => faults.add(format!("states[{index}]"), "is no state"),
             }
         }
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListDeliveriesRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListDeliveries", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListDeliveries", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         let groups = self
             .permit_list(&caller, tenant, Permission::DeliveriesRead, user)
@@ -129,17 +125,13 @@ impl DeliveryService for App {
         request: Request<ListSuppressionsRequest>,
     ) -> Result<Response<ListSuppressionsResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListSuppressionsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListSuppressions", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListSuppressions", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         self.permit(&caller, tenant, Permission::SuppressionsRead).await?;
         let found = self

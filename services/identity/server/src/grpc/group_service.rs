@@ -18,9 +18,10 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
-use crate::authorize::{Caller, Judge, resource_of};
+use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
+use crate::judge::Judge;
 use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::page::Question;
@@ -46,14 +47,8 @@ impl GroupService for App {
         let external_id = faults.external_id("group.external_id", &given.external_id);
         let parent: Option<GroupId> = faults.optional_id("group.parent_group_id", &given.parent_group_id);
         finish(faults)?;
-        self.permit_on(
-            &caller,
-            tenant,
-            Permission::GroupsCreate,
-            &[below(parent)],
-            &Intent::default(),
-        )
-        .await?;
+        self.permit_in(&caller, tenant, Permission::GroupsCreate, &[below(parent)])
+            .await?;
         let id = wanted.unwrap_or_else(|| GroupId::mint(self.now()));
         let command = mutation
             .clone()
@@ -95,14 +90,8 @@ impl GroupService for App {
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: GroupId = faults.id("group_id", &body.group_id);
         finish(faults)?;
-        self.permit_on(
-            &caller,
-            tenant,
-            Permission::GroupsRead,
-            &[Scope::Group(id)],
-            &Intent::default(),
-        )
-        .await?;
+        self.permit_in(&caller, tenant, Permission::GroupsRead, &[Scope::Group(id)])
+            .await?;
         let query = GroupQuery {
             among: Some([id].into()),
             ..every_group(tenant, 1)
@@ -116,20 +105,16 @@ impl GroupService for App {
 
     async fn list_groups(&self, request: Request<ListGroupsRequest>) -> Result<Response<ListGroupsResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let parent: Option<GroupId> = faults.optional_id("parent_group_id", &body.parent_group_id);
         let member: Option<UserId> = faults.optional_id("user_id", &body.user_id);
         let text = text::fold(&faults.take("text", text::line(&body.text, 200)));
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListGroupsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListGroups", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListGroups", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         let reach = self.permit_reach(&caller, tenant, Permission::GroupsRead).await?;
         let query = GroupQuery {
@@ -173,23 +158,11 @@ impl GroupService for App {
             .then(|| faults.optional_id::<GroupId>("group.parent_group_id", &given.parent_group_id));
         let expected = body.expected_version;
         finish(faults)?;
-        self.permit_on(
-            &caller,
-            tenant,
-            Permission::GroupsUpdate,
-            &[Scope::Group(id)],
-            &Intent::default(),
-        )
-        .await?;
-        if let Some(parent) = parent {
-            self.permit_on(
-                &caller,
-                tenant,
-                Permission::GroupsCreate,
-                &[below(parent)],
-                &Intent::default(),
-            )
+        self.permit_in(&caller, tenant, Permission::GroupsUpdate, &[Scope::Group(id)])
             .await?;
+        if let Some(parent) = parent {
+            self.permit_in(&caller, tenant, Permission::GroupsCreate, &[below(parent)])
+                .await?;
         }
         let command = mutation
             .clone()
@@ -235,14 +208,8 @@ impl GroupService for App {
         let id: GroupId = faults.id("group_id", &body.group_id);
         let expected = body.expected_version;
         finish(faults)?;
-        self.permit_on(
-            &caller,
-            tenant,
-            Permission::GroupsDelete,
-            &[Scope::Group(id)],
-            &Intent::default(),
-        )
-        .await?;
+        self.permit_in(&caller, tenant, Permission::GroupsDelete, &[Scope::Group(id)])
+            .await?;
         let command = mutation
             .clone()
             .command(tenant, tree_keys(tenant), move |world, changes| {
@@ -290,17 +257,7 @@ impl GroupService for App {
         let mutation = Mutation::parse("AddGroupMembers", &request, options, &self.keys, &mut faults);
         let target = Members::parse(&body.tenant_id, &body.group_id, &body.user_ids, &mut faults);
         finish(faults)?;
-        let scope = [Scope::Group(target.group)];
-        self.permit_on(
-            &caller,
-            target.tenant,
-            Permission::GroupsEditMembers,
-            &scope,
-            &Intent::default(),
-        )
-        .await?;
-        let judge = self.judge(&caller, target.tenant).await?;
-        let (results, changed_count) = self.edit_members(mutation, target, Some(judge)).await?;
+        let (results, changed_count) = self.edit_members(&caller, mutation, target, true).await?;
         Ok(Response::new(AddGroupMembersResponse { results, changed_count }))
     }
 
@@ -315,16 +272,7 @@ impl GroupService for App {
         let mutation = Mutation::parse("RemoveGroupMembers", &request, options, &self.keys, &mut faults);
         let target = Members::parse(&body.tenant_id, &body.group_id, &body.user_ids, &mut faults);
         finish(faults)?;
-        let scope = [Scope::Group(target.group)];
-        self.permit_on(
-            &caller,
-            target.tenant,
-            Permission::GroupsEditMembers,
-            &scope,
-            &Intent::default(),
-        )
-        .await?;
-        let (results, changed_count) = self.edit_members(mutation, target, None).await?;
+        let (results, changed_count) = self.edit_members(&caller, mutation, target, false).await?;
         Ok(Response::new(RemoveGroupMembersResponse { results, changed_count }))
     }
 }
@@ -349,15 +297,20 @@ impl Members {
 impl App {
     async fn edit_members(
         &self,
+        caller: &Caller,
         mutation: Mutation,
         target: Members,
-        add_as: Option<Judge>,
+        add: bool,
     ) -> Result<(Vec<MemberResult>, i32), Status> {
         let Members {
             tenant,
             group: id,
             users,
         } = target;
+        let judge = self
+            .permit_in(caller, tenant, Permission::GroupsEditMembers, &[Scope::Group(id)])
+            .await?;
+        let add_as = add.then_some(judge);
         let keys = Keys {
             tenants: [tenant].into(),
             users: users.iter().map(|user| (tenant, *user)).collect(),
@@ -378,7 +331,7 @@ impl App {
                     account.decide(changes, |account, changes| match &mut asking {
                         // Whoever puts people into their group could rule them there: they must have a say already.
                         Some(asking) => {
-                            asking.require(Permission::UsersRead, &resource_of(account), &Intent::default())?;
+                            asking.require(Permission::UsersRead, &asking.resource(account), &Intent::default())?;
                             account.join(id, &act, changes)
                         }
                         None => Ok(account.leave(id, &act, changes)),

@@ -28,10 +28,11 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
-use crate::authorize::{Asking, Caller, Judge, resource_of};
+use crate::authorize::Caller;
 use crate::call::{Mutation, account_keys, finish, tenant as parse_tenant};
 use crate::convert;
 use crate::grpc::role_service::{check_placement, placement_keys};
+use crate::judge::Asking;
 use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::page::{Question, instant_key};
@@ -81,7 +82,7 @@ impl InvitationService for App {
             tenants: [tenant].into(),
             emails: emails.map(|email| (tenant, email.key().to_owned())).collect(),
             with_mail: true,
-            with_belonging: judge.is_some() || !batch.placement.is_empty(),
+            with_belonging: judge.is_user() || !batch.placement.is_empty(),
             ..placement_keys(tenant, &batch.placement)
         };
         let weight = items.len();
@@ -90,8 +91,9 @@ impl InvitationService for App {
             world.tenant(tenant)?;
             check_ahead("expire_time", batch.expires_at, world.now)?;
             check_ahead("delete_time", batch.deletes_at, world.now)?;
-            check_placement(world, tenant, &batch.placement)?;
-            let mut asking = judge.as_ref().map(Judge::asker);
+            let mut asking = judge.asker();
+            check_placement(world, tenant, &batch.placement, &mut asking)?;
+            let mut asking = judge.is_user().then_some(asking);
             let mut results = Vec::with_capacity(items.len());
             for item in &items {
                 let outcome = match &item.email {
@@ -176,7 +178,7 @@ impl InvitationService for App {
         request: Request<ListInvitationsRequest>,
     ) -> Result<Response<ListInvitationsResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let mut states = Vec::new();
@@ -191,14 +193,10 @@ impl InvitationService for App {
         }
         let user: Option<UserId> = faults.optional_id("user_id", &body.user_id);
         let sent_before = faults.instant("sent_before", body.sent_before);
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListInvitationsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListInvitations", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListInvitations", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         let groups = self
             .permit_list(&caller, tenant, Permission::InvitationsRead, user)
@@ -426,7 +424,11 @@ impl Batch {
             return account.decide(changes, |account, changes| {
                 // Whoever is there already is not drawn into a group by somebody who has no say about them (L6).
                 if let Some(asking) = asking {
-                    asking.require(Permission::InvitationsSend, &resource_of(account), &Intent::default())?;
+                    asking.require(
+                        Permission::InvitationsSend,
+                        &asking.resource(account),
+                        &Intent::default(),
+                    )?;
                 }
                 account.invite(choose(&self.messages, account), act, changes)?;
                 if !self.labels.is_empty() {

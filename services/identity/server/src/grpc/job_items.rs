@@ -1,9 +1,12 @@
 //! The items of a job: told, and made into further jobs.
 
+use std::collections::HashMap;
+
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
-use usher_core::ids::{JobId, SelectionId, TenantId};
+use usher_core::email::EmailAddress;
+use usher_core::ids::{JobId, SelectionId, TenantId, UserId};
 use usher_core::job::{ItemInput, ItemOutcome, ItemResult, Job};
 use usher_core::ports::After;
 use usher_core::refusal::Refusal;
@@ -98,24 +101,26 @@ impl App {
         outcomes: &[ItemOutcome],
         limit: u32,
     ) -> Result<(Vec<proto::JobItem>, Option<Place>), Status> {
-        let mut items = Vec::new();
+        let mut wanted = Vec::new();
         let chunks = self.store.outcomes(tenant, id, place.chunk, READ_CHUNKS).await;
         let chunks = chunks.map_err(Failure::from)?;
-        let more = chunks.len() >= READ_CHUNKS as usize;
-        for (number, found) in chunks {
-            let skip = if number == place.chunk { place.items } else { 0 };
+        let mut more = chunks.len() >= READ_CHUNKS as usize;
+        // An item counts as often as it has faults.
+        let mut told = 0;
+        'page: for (number, found) in &chunks {
+            let skip = if *number == place.chunk { place.items } else { 0 };
             for (index, item) in found.iter().enumerate().skip(skip) {
-                if items.len() >= limit as usize {
-                    return Ok((
-                        items,
-                        Some(Place {
-                            chunk: number,
-                            items: index,
-                        }),
-                    ));
+                if told >= limit as usize {
+                    more = true;
+                    place = Place {
+                        chunk: *number,
+                        items: index,
+                    };
+                    break 'page;
                 }
                 if outcomes.is_empty() || outcomes.contains(&item.outcome) {
-                    items.extend(convert::job_items(item));
+                    told += 1 + item.further.len();
+                    wanted.push(item);
                 }
             }
             place = Place {
@@ -123,7 +128,24 @@ impl App {
                 items: 0,
             };
         }
+        let addresses = self.addresses(tenant, wanted.iter().copied()).await?;
+        let items = wanted
+            .iter()
+            .flat_map(|item| convert::job_items(item, addresses.of(item)))
+            .collect();
         Ok((items, more.then_some(place)))
+    }
+
+    /// The addresses of the accounts that items are about.
+    async fn addresses(
+        &self,
+        tenant: TenantId,
+        items: impl Iterator<Item = &ItemResult>,
+    ) -> Result<Addresses, Failure> {
+        let keys: Vec<_> = items.filter_map(|item| item.user).map(|user| (tenant, user)).collect();
+        let users = self.store.users(&keys).await?;
+        let addresses = users.into_iter().map(|user| (user.id, user.profile.email));
+        Ok(Addresses(addresses.collect()))
     }
 
     /// The outcome of every item as a CSV file, in pieces.
@@ -167,15 +189,7 @@ impl App {
         };
         *from = last + 1;
         let items = || chunks.iter().flat_map(|(_, items)| items);
-        let keys: Vec<_> = items()
-            .filter_map(|item| item.user)
-            .map(|user| (tenant, user))
-            .collect();
-        let users = self.store.users(&keys).await?;
-        let addresses: std::collections::HashMap<_, _> = users
-            .iter()
-            .map(|user| (user.id, user.profile.email.as_str()))
-            .collect();
+        let addresses = self.addresses(tenant, items()).await?;
         for item in items() {
             let user_id = item.user.map(|user| user.to_string()).unwrap_or_default();
             let first = (!item.message.is_empty()).then(|| CellFault::new(&item.column, &item.message));
@@ -186,10 +200,7 @@ impl App {
             let faults: Vec<CellFault> = first.into_iter().chain(further).collect();
             writer.push(ReportRow {
                 row: u64::try_from(item.position).unwrap_or(0),
-                address: item
-                    .user
-                    .and_then(|user| addresses.get(&user).copied())
-                    .unwrap_or(&item.address),
+                address: addresses.of(item).unwrap_or(&item.address),
                 outcome: if item.detail.is_empty() {
                     convert::item_outcome_name(item.outcome)
                 } else {
@@ -200,6 +211,15 @@ impl App {
             });
         }
         Ok(true)
+    }
+}
+
+/// Addresses of accounts.
+struct Addresses(HashMap<UserId, EmailAddress>);
+
+impl Addresses {
+    fn of(&self, item: &ItemResult) -> Option<&str> {
+        Some(self.0.get(&item.user?)?.as_str())
     }
 }
 

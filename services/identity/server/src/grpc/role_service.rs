@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
+use crate::judge::{Asking, Judge};
 use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::page::Question;
@@ -60,12 +61,14 @@ impl RoleService for App {
         let permissions = permissions(&body.permissions, &mut faults);
         finish(faults)?;
         self.permit(&caller, tenant, Permission::RolesDefine).await?;
+        let judge = self.judge(&caller, tenant).await?;
         let id = RoleId::mint(self.now());
         let command = mutation
             .clone()
             .command(tenant, role_keys(tenant), move |world, changes| {
                 world.tenant(tenant)?;
                 check_name(world, tenant, id, &name)?;
+                check_made(&judge, &permissions)?;
                 let role = CustomRole {
                     tenant,
                     id,
@@ -96,6 +99,7 @@ impl RoleService for App {
         let expected = body.expected_version;
         finish(faults)?;
         self.permit(&caller, tenant, Permission::RolesDefine).await?;
+        let judge = self.judge(&caller, tenant).await?;
         let command = mutation
             .clone()
             .command(tenant, role_keys(tenant), move |world, changes| {
@@ -113,6 +117,9 @@ impl RoleService for App {
                 };
                 if after != before {
                     check_name(world, tenant, id, &after.name)?;
+                    let mut added = after.permissions.clone();
+                    added.retain(|permission| !before.permissions.contains(permission));
+                    check_made(&judge, &added)?;
                     after.version += 1;
                     put(after, EventType::RoleUpdated, &mutation.act(world.now), world, changes);
                 }
@@ -120,7 +127,9 @@ impl RoleService for App {
                     role: world.loaded.roles.get(&(tenant, id)).map(convert::custom_role),
                 })
             });
-        Ok(Response::new(self.engine.run(command).await?))
+        let answer = self.engine.run(command).await?;
+        self.roles_changed(tenant);
+        Ok(Response::new(answer))
     }
 
     async fn delete_role(&self, request: Request<DeleteRoleRequest>) -> Result<Response<DeleteRoleResponse>, Status> {
@@ -163,7 +172,6 @@ impl RoleService for App {
         let mutation = Mutation::parse("AssignRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
-        self.permit_roles(&caller, &target).await?;
         let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, true).await?;
         Ok(Response::new(AssignRolesResponse {
             assignments,
@@ -181,7 +189,6 @@ impl RoleService for App {
         let mutation = Mutation::parse("RevokeRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
-        self.permit_roles(&caller, &target).await?;
         let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, false).await?;
         Ok(Response::new(RevokeRolesResponse {
             assignments,
@@ -194,20 +201,16 @@ impl RoleService for App {
         request: Request<ListRoleAssignmentsRequest>,
     ) -> Result<Response<ListRoleAssignmentsResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let user: Option<UserId> = faults.optional_id("user_id", &body.user_id);
         let scope = body.scope.as_ref().map(|scope| faults.scope("scope", scope));
         let role = (!body.role.is_empty()).then(|| faults.role("role", &body.role));
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListRoleAssignmentsRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListRoleAssignments", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListRoleAssignments", &body);
+        let after = question.after(&token, &mut faults);
         let after = after.and_then(|after| assignment_after(tenant, &after));
         finish(faults)?;
         match (&user, &scope) {
@@ -215,16 +218,10 @@ impl RoleService for App {
                 self.permit_on_user(&caller, tenant, Permission::RolesRead, *user, &Intent::default())
                     .await?;
             }
-            (None, Some(scope)) => drop(
-                self.permit_on(
-                    &caller,
-                    tenant,
-                    Permission::RolesRead,
-                    std::slice::from_ref(scope),
-                    &Intent::default(),
-                )
-                .await?,
-            ),
+            (None, Some(scope)) => {
+                self.permit_in(&caller, tenant, Permission::RolesRead, std::slice::from_ref(scope))
+                    .await?;
+            }
             (None, None) => self.permit(&caller, tenant, Permission::RolesRead).await?,
         }
         let query = AssignmentQuery {
@@ -289,21 +286,6 @@ impl Holder {
 }
 
 impl App {
-    /// Whether whoever acts may give or take these roles: each scope is asked about (L6).
-    async fn permit_roles(&self, caller: &Caller, target: &Holder) -> Result<(), Status> {
-        let scopes: BTreeSet<Scope> = target.roles.iter().map(|(_, scope)| scope.clone()).collect();
-        let scopes: Vec<Scope> = scopes.into_iter().collect();
-        self.permit_on(
-            caller,
-            target.tenant,
-            Permission::RolesAssign,
-            &scopes,
-            &Intent::default(),
-        )
-        .await
-        .map(drop)
-    }
-
     async fn edit_roles(
         &self,
         caller: &Caller,
@@ -312,23 +294,28 @@ impl App {
         assign: bool,
     ) -> Result<(Vec<RoleAssignment>, i32), Status> {
         let Holder { tenant, user, roles } = target;
+        // Each scope is asked about (L6).
+        let scopes: BTreeSet<Scope> = roles.iter().map(|(_, scope)| scope.clone()).collect();
+        let scopes: Vec<Scope> = scopes.into_iter().collect();
         // Told is what they may read: a foreign user's other roles are not (U2).
-        let judge = self.judge(caller, tenant).await?;
+        let judge = self.permit_in(caller, tenant, Permission::RolesAssign, &scopes).await?;
         let keys = Keys {
             users: [(tenant, user)].into(),
             ..granting_keys(tenant, &roles)
         };
         let command = mutation.clone().command(tenant, keys, move |world, changes| {
             let act = mutation.act(world.now);
+            let mut asking = judge.asker();
             if assign {
                 for (role, scope) in &roles {
                     check_exists(world, tenant, *role, scope)?;
                 }
+                asking.require_given(tenant, &roles, world)?;
             }
             let account = world.account(tenant, user)?;
             let changed_count =
                 account.decide(changes, |account, changes| edit(account, &roles, assign, &act, changes))?;
-            let mut asking = judge.asker();
+            // Told is what they may read: a foreign user's other roles are not (U2).
             let held = account.belonging.roles.iter().filter(|(_, scope)| {
                 let resource = Resource::Scope(if judge.is_user() {
                     scope.clone()
@@ -397,8 +384,13 @@ pub(crate) fn placement_keys(tenant: TenantId, placement: &Placement) -> Keys {
     keys
 }
 
-/// Whether the groups and the roles of a placement are there.
-pub(crate) fn check_placement(world: &World, tenant: TenantId, placement: &Placement) -> Result<(), Refusal> {
+/// Whether the groups and the roles of a placement are there, and are whoever acts to give.
+pub(crate) fn check_placement(
+    world: &World,
+    tenant: TenantId,
+    placement: &Placement,
+    asking: &mut Asking<'_>,
+) -> Result<(), Refusal> {
     for group in &placement.groups {
         check_exists(
             world,
@@ -407,10 +399,18 @@ pub(crate) fn check_placement(world: &World, tenant: TenantId, placement: &Place
             &Scope::Group(*group),
         )?;
     }
-    for (role, scope) in placement.grants() {
-        check_exists(world, tenant, role, &scope)?;
+    let given = placement.grants();
+    for (role, scope) in &given {
+        check_exists(world, tenant, *role, scope)?;
     }
-    Ok(())
+    asking.require_given(tenant, &given, world)
+}
+
+/// Whether a role can be made of these permissions by whoever acts (U1).
+fn check_made(judge: &Judge, permissions: &[Permission]) -> Result<(), Refusal> {
+    let mut asking = judge.asker();
+    let gives = asking.given_by(permissions);
+    asking.require_giving(Permission::RolesDefine, &Scope::Platform, gives)
 }
 
 /// Whether a role and the group it is to be held in are there.

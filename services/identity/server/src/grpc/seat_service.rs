@@ -45,18 +45,14 @@ impl SeatService for App {
         request: Request<ListSeatLedgerRequest>,
     ) -> Result<Response<ListSeatLedgerResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let user: Option<UserId> = faults.optional_id("user_id", &body.user_id);
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListSeatLedgerRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListSeatLedger", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListSeatLedger", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         self.permit(&caller, tenant, Permission::SeatsRead).await?;
         let before = after.and_then(|after| after.key.parse().ok());

@@ -13,7 +13,8 @@ use usher_core::role::Permission;
 use usher_proto::identity::v1::{self as proto, selection};
 
 use crate::app::App;
-use crate::authorize::{Caller, Judge};
+use crate::authorize::Caller;
+use crate::judge::Judge;
 use crate::operations::engine::Failure;
 use crate::parse::Faults;
 use crate::status::refused;

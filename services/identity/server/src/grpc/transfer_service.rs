@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use usher_core::account::Belonging;
 use usher_core::ids::{GroupId, SelectionId, TenantId, UserId};
-use usher_core::job::{CHUNK, ImportMode, ItemInput, JobAction};
+use usher_core::job::{CHUNK, ImportHeads, ImportMode, ItemInput, JobAction};
 use usher_core::ports::{Keys, UserQuery};
 use usher_core::refusal::Refusal;
 use usher_core::role::{Permission, RoleRef};
@@ -24,9 +24,9 @@ use usher_proto::identity::v1::{
     self as proto, ExportUsersRequest, ExportUsersResponse, ImportSettings, ImportUsersRequest, ImportUsersResponse,
     import_users_request,
 };
-use usher_transfer::Format;
 use usher_transfer::read::{FileFault, ReadOptions, Table};
 use usher_transfer::write::{ExportColumn, ExportRow, WriteError, WriteOptions, Writer};
+use usher_transfer::{Field, Format};
 use uuid::Uuid;
 
 use super::selecting::{Chosen, SelectionWriter, narrow};
@@ -99,6 +99,7 @@ impl TransferService for App {
             dry_run,
             overwrite_edited: settings.overwrite_edited,
             messages,
+            heads: staged.heads,
         };
         let notes = staged.notes;
         let answer = move |job| ImportUsersResponse {
@@ -176,6 +177,7 @@ struct Staged {
     selection: SelectionId,
     rows: i64,
     notes: Vec<String>,
+    heads: ImportHeads,
 }
 
 impl App {
@@ -192,17 +194,22 @@ impl App {
         let now = self.now();
         // Reading blocks: it goes on in a thread of its own, a few batches ahead.
         let (sender, mut batches) = mpsc::channel::<Vec<ItemInput>>(2);
-        let reading = tokio::task::spawn_blocking(move || -> Result<Vec<String>, FileFault> {
+        let reading = tokio::task::spawn_blocking(move || -> Result<(Vec<String>, ImportHeads), FileFault> {
             let mut table = Table::from_file(file, &options)?;
+            let head = |field| table.head(field).unwrap_or_default();
+            let heads = ImportHeads {
+                email: head(Field::Email),
+                external_id: head(Field::ExternalId),
+            };
             let mut batch = Vec::with_capacity(CHUNK);
             while let Some(row) = table.next() {
                 batch.push(judge_row(row?, &table, &names, now));
                 if batch.len() == CHUNK && sender.blocking_send(std::mem::take(&mut batch)).is_err() {
-                    return Ok(Vec::new());
+                    return Ok((Vec::new(), heads));
                 }
             }
             let _ = sender.blocking_send(batch);
-            Ok(table.notes())
+            Ok((table.notes(), heads))
         });
         let selection = SelectionId(Uuid::new_v4());
         let mut writer = SelectionWriter::new(self, tenant, selection);
@@ -211,7 +218,7 @@ impl App {
                 writer.item(item).await?;
             }
         }
-        let notes = reading
+        let (notes, heads) = reading
             .await
             .map_err(|error| Failure::Internal(error.to_string()))?
             .map_err(|fault| refused(&Refusal::FileNotReadable(fault.to_string())))?;
@@ -220,6 +227,7 @@ impl App {
             selection,
             rows: kept.count,
             notes,
+            heads,
         })
     }
 

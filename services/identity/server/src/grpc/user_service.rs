@@ -70,14 +70,10 @@ impl UserService for App {
             faults.add("password", "is given, but initial_state is not ACTIVE_WITH_PASSWORD");
         }
         finish(faults)?;
-        self.permit_placement(
-            &caller,
-            tenant,
-            Permission::UsersCreate,
-            &placement,
-            deletes_at.is_some(),
-        )
-        .await?;
+        let deleted = deletes_at.is_some();
+        let judge = self
+            .permit_placement(&caller, tenant, Permission::UsersCreate, &placement, deleted)
+            .await?;
         let credential = match initial {
             InitialState::Unspecified | InitialState::Pending => None,
             InitialState::ActiveWithPassword => {
@@ -120,7 +116,7 @@ impl UserService for App {
             let suppressed = world.is_suppressed(tenant, &key);
             let seats = world.seats(tenant);
             let act = mutation.act(world.now);
-            check_placement(world, tenant, &placement)?;
+            check_placement(world, tenant, &placement, &mut judge.asker())?;
             let mut own = Changeset::default();
             let mut account = Account::create(settings, seats, new, suppressed, &act, &mut own)?;
             account.place(&placement, &act, &mut own)?;
@@ -218,7 +214,7 @@ impl UserService for App {
 
     async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
         let caller = Caller::of(request.metadata())?;
-        let body = request.into_inner();
+        let mut body = request.into_inner();
         let mut faults = Faults::default();
         let tenant: TenantId = faults.id("tenant_id", &body.tenant_id);
         let mut query = faults.user_filter("filter", body.filter.as_ref(), tenant, self.now());
@@ -240,14 +236,10 @@ impl UserService for App {
                 UserOrder::Created
             }
         };
-        let limit = faults.page_size("page_size", body.page_size);
-        let asked = ListUsersRequest {
-            page_size: 0,
-            page_token: String::new(),
-            ..body.clone()
-        };
-        let question = Question::new(&self.keys, "ListUsers", &asked);
-        let after = question.after(&body.page_token, &mut faults);
+        let limit = faults.page_size("page_size", std::mem::take(&mut body.page_size));
+        let token = std::mem::take(&mut body.page_token);
+        let question = Question::new(&self.keys, "ListUsers", &body);
+        let after = question.after(&token, &mut faults);
         finish(faults)?;
         let judge = self.permit_reach(&caller, tenant, Permission::UsersRead).await?;
         let now = query.now;

@@ -15,8 +15,8 @@ use usher_core::role::{Permission, RoleRef, Scope};
 
 use super::import;
 use super::world::World;
-use crate::authorize::Asking;
 use crate::grpc::role_service::check_exists;
+use crate::judge::Asking;
 use crate::status::{classify, item as told};
 
 /// What the items of a chunk need: their accounts, and whatever the action puts them into.
@@ -99,6 +99,7 @@ pub(crate) fn deal(
                 dry_run,
                 overwrite_edited,
                 messages,
+                heads,
             },
             _,
         ) => {
@@ -108,6 +109,7 @@ pub(crate) fn deal(
                 dry_run: *dry_run,
                 overwrite_edited: *overwrite_edited,
                 messages,
+                heads,
             };
             import::deal(how, item, world, asker, act, changes)
         }
@@ -185,10 +187,7 @@ fn one(
     changes: &mut Changeset,
 ) -> Result<Done, Refusal> {
     let account = world.account(tenant, user)?;
-    let resource = Resource::User {
-        id: user,
-        groups: account.belonging.groups.iter().copied().collect(),
-    };
+    let resource = asker.resource(account);
     let wanted = item.undo.as_ref().map_or_else(|| permission(action), undo_permission);
     asker.require(wanted, &resource, &Intent::default())?;
     for (permission, scope) in places(action, item.undo.as_ref()) {
@@ -209,11 +208,11 @@ fn one(
         }
         asker.require(permission, &Resource::Scope(scope), &Intent::default())?;
     }
-    if let JobAction::EditRoles { assign, .. } = action {
-        for (role, scope) in assign.iter().filter_map(HeldRole::read) {
-            check_exists(world, tenant, role, &scope)?;
-        }
+    let given = given(action, item.undo.as_ref());
+    for (role, scope) in &given {
+        check_exists(world, tenant, *role, scope)?;
     }
+    asker.require_given(tenant, &given, world)?;
     let account = world.account(tenant, user)?;
     account.decide(changes, |account, changes| match &item.undo {
         Some(undo) => take_back(undo, account, act, changes).map(|effect| (effect, None)),
@@ -223,7 +222,7 @@ fn one(
 
 /// The groups and scopes that an action touches beside the user: each is asked about, so that nobody reaches into a group
 /// that is not theirs (L6).
-fn places(action: &JobAction, undo: Option<&Undo>) -> Vec<(Permission, Scope)> {
+pub(crate) fn places(action: &JobAction, undo: Option<&Undo>) -> Vec<(Permission, Scope)> {
     let groups = |groups: &[GroupId]| -> Vec<_> {
         let scopes = groups.iter().copied().map(Scope::Group);
         scopes.map(|scope| (Permission::GroupsEditMembers, scope)).collect()
@@ -251,6 +250,16 @@ fn places(action: &JobAction, undo: Option<&Undo>) -> Vec<(Permission, Scope)> {
         ) => [roles(assigned), roles(revoked)].concat(),
         _ => Vec::new(),
     }
+}
+
+/// The roles that an action gives, or gives back.
+pub(crate) fn given(action: &JobAction, undo: Option<&Undo>) -> Vec<(RoleRef, Scope)> {
+    let given = match (undo, action) {
+        (Some(undo), _) => undo.roles_back(),
+        (None, JobAction::EditRoles { assign, .. }) => assign.clone(),
+        (None, _) => Vec::new(),
+    };
+    given.iter().filter_map(HeldRole::read).collect()
 }
 
 /// Whether the user only leaves this group: then it need not exist any more.

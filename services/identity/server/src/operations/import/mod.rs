@@ -12,7 +12,7 @@ use usher_core::clock::Timestamp;
 use usher_core::email::EmailAddress;
 use usher_core::ids::{GroupId, TenantId, UserId};
 use usher_core::invitation::Message;
-use usher_core::job::{ImportMode, ItemInput, ItemOutcome, ItemResult};
+use usher_core::job::{ImportHeads, ImportMode, ItemInput, ItemOutcome, ItemResult};
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
 use usher_core::role::{BuiltInRole, Permission, RoleRef};
@@ -22,8 +22,8 @@ use usher_core::user::Profile;
 pub(crate) use self::judging::{Names, judge};
 use super::bulk;
 use super::world::World;
-use crate::authorize::{Asking, resource_of};
-use crate::grpc::role_service::{check_exists, placement_keys};
+use crate::grpc::role_service::{check_placement, placement_keys};
+use crate::judge::Asking;
 
 /// A row as it is kept until its turn comes: judged, with groups and roles found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +82,7 @@ pub(crate) struct How<'a> {
     pub(crate) dry_run: bool,
     pub(crate) overwrite_edited: bool,
     pub(crate) messages: &'a [Message],
+    pub(crate) heads: &'a ImportHeads,
 }
 
 impl Kept {
@@ -157,6 +158,11 @@ pub(crate) fn deal(
             ..ItemResult::new(item, ItemOutcome::Changed)
         },
         Err(refusal) => ItemResult {
+            column: match refusal {
+                Refusal::EmailTaken(_) | Refusal::AddressSuppressed(_) => how.heads.email.clone(),
+                Refusal::ExternalIdTaken(_) => how.heads.external_id.clone(),
+                _ => String::new(),
+            },
             address: kept.email,
             ..bulk::refused(item, &refusal)
         },
@@ -177,14 +183,7 @@ impl Rowing<'_> {
         let email =
             EmailAddress::parse(&self.kept.email).map_err(|fault| Refusal::field("email", fault.to_string()))?;
         let placement = self.kept.placement();
-        for (role, scope) in placement.grants() {
-            check_exists(world, tenant, role, &scope)?;
-        }
-        for group in &placement.groups {
-            if !world.loaded.groups.contains_key(&(tenant, *group)) {
-                return Err(Refusal::GroupNotFound(group.to_string()));
-            }
-        }
+        check_placement(world, tenant, &placement, asking)?;
         self.permit_placement(&placement, asking)?;
         let by_id = self.kept.external_id.as_ref();
         let by_id = by_id.and_then(|id| world.loaded.external_ids.get(&(tenant, id.clone())).copied());
@@ -312,7 +311,7 @@ impl Rowing<'_> {
         asking: &mut Asking<'_>,
         own: &mut Changeset,
     ) -> Result<Vec<&'static str>, Refusal> {
-        let resource = resource_of(account);
+        let resource = asking.resource(account);
         let none = Intent::default();
         let mut done = Vec::new();
         match self.how.mode {
