@@ -183,6 +183,7 @@ impl App {
         scopes: &[Scope],
         intent: &Intent,
     ) -> Result<Option<Judge>, Status> {
+        crate::audit::note_tenant(tenant);
         if let Caller::Service(name) = caller {
             return self
                 .permit_service(name, permission)
@@ -213,6 +214,7 @@ impl App {
         user: UserId,
         intent: &Intent,
     ) -> Result<(), Status> {
+        crate::audit::note_user(tenant, user);
         match caller {
             Caller::Service(name) => self.permit_service(name, permission),
             Caller::User(_) => {
@@ -361,6 +363,7 @@ impl App {
 
     /// Who acts, with everything that decides what they may.
     pub(crate) async fn judge(&self, caller: &Caller, tenant: TenantId) -> Result<Judge, Status> {
+        crate::audit::note_tenant(tenant);
         let permissions = self.permissions.clone();
         let principal = match caller {
             Caller::Service(name) => Principal::Service {

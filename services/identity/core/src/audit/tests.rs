@@ -72,7 +72,9 @@ impl Log {
 
     fn verdict(&self) -> Verdict {
         let mut verifier = Verifier::new(&self.keys, tenant(), Some(&self.head), usize::MAX);
-        self.rows.iter().for_each(|row| verifier.push(row));
+        for row in &self.rows {
+            verifier.push(row);
+        }
         verifier.finish(Some(&self.head))
     }
 
@@ -82,7 +84,9 @@ impl Log {
         let link = self.rows[from - 1].link.clone().unwrap();
         let mut verifier =
             Verifier::after(&self.keys, tenant(), link.sequence, link.chain, usize::MAX).with_anchor(anchor);
-        self.rows[from..=place].iter().for_each(|row| verifier.push(row));
+        for row in &self.rows[from..=place] {
+            verifier.push(row);
+        }
         verifier.finish(head)
     }
 }
@@ -363,7 +367,9 @@ fn b14_a_head_that_was_changed_is_not_gone_on_with_and_is_found() {
     );
     let without = {
         let mut verifier = Verifier::new(&log.keys, tenant(), None, 9);
-        log.rows.iter().for_each(|row| verifier.push(row));
+        for row in &log.rows {
+            verifier.push(row);
+        }
         verifier.finish(None)
     };
     assert_eq!(without.faults[0].kind, FaultKind::HeadChanged);

@@ -191,6 +191,19 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// Looks at a row that says it is sealed beyond the end of the chain, as it stood when it was looked for.
+    pub fn push_beyond(&mut self, row: &AuditRow) {
+        self.verdict.rows += 1;
+        let sequence = row.link.as_ref().map_or(0, |link| link.sequence);
+        self.found(Fault {
+            kind: FaultKind::Inserted,
+            sequence,
+            last: sequence,
+            id: Some(row.id),
+            at: Some(row.at),
+        });
+    }
+
     /// Compares the end with the record of it.
     pub fn finish(mut self, head: Option<&AuditHead>) -> Verdict {
         let last = self.next - 1;

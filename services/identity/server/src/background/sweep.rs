@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use usher_core::account::{Effect, wake_waiting};
+use usher_core::audit::Origin;
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Clock;
 use usher_core::ids::{DeliveryId, InvitationId};
@@ -76,7 +77,8 @@ impl Sweep {
         let command = Command::new(keys(&timer), move |world, changes| {
             fire(&fired, world, changes);
             Ok(())
-        });
+        })
+        .from(origin(&timer));
         let result = tracing::Instrument::instrument(self.engine.run(command), span).await;
         (timer, result)
     }
@@ -116,8 +118,13 @@ impl Sweep {
             }
             Ok(())
         });
-        self.engine.run(command).await
+        self.engine.run(command.from(origin(timer))).await
     }
+}
+
+/// For the audit log: Usher did it, since it was due.
+fn origin(timer: &Timer) -> Origin {
+    Origin::usher(format!("Timer/{}", timer.key.kind.as_str().to_lowercase()))
 }
 
 fn keys(timer: &Timer) -> Keys {
