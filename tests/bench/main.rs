@@ -3,6 +3,7 @@
 //!
 //! `--quick` runs everything once and briefly: to see that it works, not to quote.
 
+mod audit;
 mod floor;
 mod latency;
 mod load;
@@ -86,6 +87,7 @@ async fn run(effort: Effort) -> Result<()> {
     relay::run(&postgres, effort, &mut report).await?;
     mail::run(&postgres, effort, &mut report).await?;
     latency::run(&postgres, effort, &mut report).await?;
+    audit::run(&postgres, effort, &mut report).await?;
     let many = many::run(&postgres, effort, &mut report).await;
     // What was measured is told, whatever became of the last step.
     report.print();

@@ -30,9 +30,10 @@ const SOON: Duration = Duration::from_secs(20);
 /// The one site that may call from a browser.
 const ORIGIN: &str = "https://admin.example.org";
 /// All services, and the server as a whole.
-const SERVICES: [&str; 13] = [
+const SERVICES: [&str; 14] = [
     "",
     "usher.identity.v1.AccessService",
+    "usher.identity.v1.AuditService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
     "usher.identity.v1.EventService",

@@ -257,7 +257,8 @@ impl<'a> Verifier<'a> {
         let Some(mut doubt) = self.doubt.take() else { return };
         if followed == Some(&doubt.expected) {
             doubt.fault.kind = FaultKind::Changed;
-        } else if followed == Some(&doubt.before) {
+        } else if followed == Some(&doubt.before) && doubt.fault.kind != FaultKind::Moved {
+            // One that Usher wrote, but not for this place, was moved.
             doubt.fault.kind = FaultKind::Inserted;
         }
         self.found(doubt.fault);
