@@ -2,8 +2,9 @@
 //! not. Each figure is the median of five; floor and ours take turns, so that a drift of the machine hits both.
 //!
 //! `--quick` runs everything once and briefly: to see that it works, not to quote. `--only` and the name of a step (calls, relay, mail,
-//! latency, many) runs that one.
+//! latency, audit, many) runs that one.
 
+mod audit;
 mod floor;
 mod latency;
 mod load;
@@ -91,6 +92,9 @@ async fn steps(postgres: &Postgres, effort: Effort, only: Option<&str>, report: 
     }
     if wanted("latency") {
         latency::run(postgres, effort, report).await?;
+    }
+    if wanted("audit") {
+        audit::run(postgres, effort, report).await?;
     }
     if wanted("many") {
         many::run(postgres, effort, report).await?;

@@ -1,6 +1,7 @@
 //! What every store promises to `usher-core` (its `ports`). Each promise is tested on PostgreSQL and on SQLite; what one of
 //! them cannot show, such as two writers at once, is tested where it can be.
 
+mod audit;
 mod conflicts;
 mod connection;
 mod following;

@@ -11,7 +11,7 @@ use usher_tests::environment::processes::Process;
 use usher_tests::environment::rabbitmq::Broker;
 use usher_tests::environment::smtp_sink::SmtpSink;
 use usher_tests::environment::{build_folder, eventually, free_port, new_folder};
-use usher_tests::system::LINK_KEY;
+use usher_tests::system::{AUDIT_KEY, LINK_KEY};
 
 /// Stands in every secret below, and must never be seen.
 const PASSWORD: &str = "hunter2hunter2";
@@ -34,6 +34,7 @@ fn settings(program: &str) -> Settings {
             format!("postgres://usher:{PASSWORD}@127.0.0.1:1/usher"),
         );
         all.insert("USHER__LINKS__KEY", LINK_KEY.into());
+        all.insert("USHER__AUDIT__KEY", AUDIT_KEY.into());
     }
     if MAILERS.contains(&program) {
         all.insert("USHER__SMTP__URL", format!("smtp://usher:{PASSWORD}@127.0.0.1:1"));
@@ -137,6 +138,8 @@ fn a_url_that_cannot_be_used_is_named_by_its_key_without_its_password() -> Resul
     cases.push((IDENTITY, "database.url", no_port.as_str()));
     cases.push((IDENTITY, "database.url", no_database.as_str()));
     cases.push((IDENTITY, "links.key", PASSWORD));
+    cases.push((IDENTITY, "audit.key", PASSWORD));
+    cases.push((IDENTITY, "audit.former_keys", PASSWORD));
     cases.push((IDENTITY, "links.accept_url", "https://learn.example/accept"));
     cases.push((IDENTITY, "grpc.allowed_origins", "admin.example"));
     cases.push((IDENTITY, "mail.from_address", "Usher <no-reply@usher.example>"));
@@ -217,6 +220,7 @@ async fn secrets_may_lie_in_files() -> Result<()> {
     let identity = [
         ("USHER__DATABASE__URL_FILE", secret("database", &database)?),
         ("USHER__LINKS__KEY_FILE", secret("key", LINK_KEY)?),
+        ("USHER__AUDIT__KEY_FILE", secret("audit", AUDIT_KEY)?),
     ];
     let worker = [
         ("USHER__IDENTITY__URL", format!("http://127.0.0.1:{port}")),
@@ -258,7 +262,7 @@ async fn no_password_reaches_the_log_of_a_process_that_cannot_connect() -> Resul
         let output = process.output();
         assert!(ended.code().is_some(), "{program}: {ended}");
         assert!(
-            !output.contains(PASSWORD) && !output.contains(LINK_KEY),
+            !output.contains(PASSWORD) && !output.contains(LINK_KEY) && !output.contains(AUDIT_KEY),
             "{program}: {output}"
         );
     }

@@ -1,6 +1,7 @@
 //! End to end: what users, administrators and operators see, through the real processes, databases and mail servers.
 
 mod access;
+mod audit;
 mod bad_input;
 mod bulk;
 mod command_line;

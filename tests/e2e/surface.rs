@@ -22,7 +22,7 @@ use usher_tests::environment::processes::Process;
 use usher_tests::environment::rabbitmq::Broker;
 use usher_tests::environment::smtp_sink::SmtpSink;
 use usher_tests::environment::{eventually, free_port};
-use usher_tests::system::{Clients, LINK_KEY, Options, System, Worker, vars};
+use usher_tests::system::{AUDIT_KEY, Clients, LINK_KEY, Options, System, Worker, vars};
 
 use self::web::Web;
 
@@ -30,9 +30,10 @@ const SOON: Duration = Duration::from_secs(20);
 /// The one site that may call from a browser.
 const ORIGIN: &str = "https://admin.example.org";
 /// All services, and the server as a whole.
-const SERVICES: [&str; 13] = [
+const SERVICES: [&str; 14] = [
     "",
     "usher.identity.v1.AccessService",
+    "usher.identity.v1.AuditService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
     "usher.identity.v1.EventService",
@@ -97,6 +98,7 @@ async fn health_says_no_until_the_database_answers_and_again_from_sigterm_on() -
         ("USHER__DATABASE__URL", database.to_string()),
         ("USHER__BUS__URL", Broker::shared().await?.vhost().await?),
         ("USHER__LINKS__KEY", LINK_KEY.into()),
+        ("USHER__AUDIT__KEY", AUDIT_KEY.into()),
     ]);
     let mut identity = Process::new("usher-identity", &[], environment)?;
     identity.spawn()?;

@@ -12,6 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use usher_proto::identity::v1::access_service_client::AccessServiceClient;
+use usher_proto::identity::v1::audit_service_client::AuditServiceClient;
 use usher_proto::identity::v1::bulk_service_client::BulkServiceClient;
 use usher_proto::identity::v1::delivery_service_client::DeliveryServiceClient;
 use usher_proto::identity::v1::event_service_client::EventServiceClient;
@@ -34,6 +35,8 @@ use crate::ledger::{self, Seats};
 
 /// A key for links; its value is no matter.
 pub const LINK_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVm";
+/// A key for the audit log; its value is no matter.
+pub const AUDIT_KEY: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTBmZWRjYmE5ODc2NTQzMjEw";
 /// What links begin with.
 pub const ACCEPT_URL: &str = "https://learn.example/accept";
 
@@ -98,6 +101,11 @@ impl Clients {
     /// DeliveryService.
     pub fn deliveries(&self) -> DeliveryServiceClient<Caller> {
         DeliveryServiceClient::new(self.caller.clone()).max_decoding_message_size(32 << 20)
+    }
+
+    /// AuditService.
+    pub fn audit(&self) -> AuditServiceClient<Caller> {
+        AuditServiceClient::new(self.caller.clone()).max_decoding_message_size(32 << 20)
     }
 
     /// GroupService.
@@ -227,6 +235,7 @@ impl System {
             ("USHER__GRPC__LISTEN", format!("127.0.0.1:{port}")),
             ("USHER__DATABASE__URL", database_url.clone()),
             ("USHER__LINKS__KEY", LINK_KEY.to_owned()),
+            ("USHER__AUDIT__KEY", AUDIT_KEY.to_owned()),
             (
                 "USHER__LINKS__ACCEPT_URL",
                 format!("{ACCEPT_URL}?tenant={{tenant}}&token={{token}}"),

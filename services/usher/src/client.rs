@@ -12,6 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 use usher_platform::grpc::{self, ClientOptions};
 use usher_proto::identity::v1::access_service_client::AccessServiceClient;
+use usher_proto::identity::v1::audit_service_client::AuditServiceClient;
 use usher_proto::identity::v1::bulk_service_client::BulkServiceClient;
 use usher_proto::identity::v1::delivery_service_client::DeliveryServiceClient;
 use usher_proto::identity::v1::event_service_client::EventServiceClient;
@@ -123,6 +124,11 @@ impl Client {
     /// `RoleService`
     pub(crate) fn roles(&self) -> RoleServiceClient<Channel> {
         RoleServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// `AuditService`, whose logs take as long as they take.
+    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.streams.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// `SeatService`

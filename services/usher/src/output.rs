@@ -160,6 +160,9 @@ mod tests {
     fn every_message_that_is_shown_has_its_name_in_the_proto_files() {
         name_is_known::<AccessDecision>();
         name_is_known::<Delivery>();
+        name_is_known::<usher_proto::identity::v1::AuditEntry>();
+        name_is_known::<usher_proto::identity::v1::AuditFault>();
+        name_is_known::<usher_proto::identity::v1::VerifyAuditResponse>();
         name_is_known::<Invitation>();
         name_is_known::<Group>();
         name_is_known::<InviteResult>();

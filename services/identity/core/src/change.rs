@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
+use crate::audit::AuditRow;
 use crate::clock::Timestamp;
 use crate::delivery::{Attempt, Delivery};
 use crate::email::EmailAddress;
@@ -77,6 +78,7 @@ impl Act {
             role: String::new(),
             session: String::new(),
             job: None,
+            sealed: None,
             trace_parent: self.trace_parent.clone(),
         }
     }
@@ -160,6 +162,8 @@ pub struct Changeset {
     pub unsuppressed: BTreeSet<(TenantId, String)>,
     /// Events, in order.
     pub events: Vec<Event>,
+    /// What is written into the audit log (B14).
+    pub audit: Vec<AuditRow>,
     /// Answers to keep.
     pub responses: Vec<StoredResponse>,
 }
@@ -186,6 +190,7 @@ impl Changeset {
             && self.suppressed.is_empty()
             && self.unsuppressed.is_empty()
             && self.events.is_empty()
+            && self.audit.is_empty()
             && self.responses.is_empty()
     }
 
@@ -256,6 +261,7 @@ impl Changeset {
         self.suppressed.extend(later.suppressed);
         self.unsuppressed.extend(later.unsuppressed);
         self.events.extend(later.events);
+        self.audit.extend(later.audit);
         self.responses.extend(later.responses);
     }
 }

@@ -76,6 +76,8 @@ event_types! {
     JobStarted = "job.started",
     /// It ended.
     JobEnded = "job.ended",
+    /// The audit log was sealed up to here (B14).
+    AuditSealed = "audit.sealed",
     /// An invitation waits to be sent.
     InvitationQueued = "invitation.queued",
     /// Its mail was handed to a mail server.
@@ -123,6 +125,15 @@ impl EventType {
     pub fn is_call_to_work(self) -> bool {
         matches!(self, Self::InvitationDue | Self::ReminderDue | Self::ExpirationDue)
     }
+}
+
+/// How far the audit log of a tenant is sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Of the last entry.
+    pub sequence: i64,
+    /// Its link, in lower-case hexadecimal.
+    pub chain: String,
 }
 
 /// One event.
@@ -182,6 +193,9 @@ pub struct Event {
     /// On `job.*`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub job: Option<JobId>,
+    /// On `audit.sealed`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sealed: Option<Sealed>,
     /// W3C Trace Context of the call that caused it.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub trace_parent: String,

@@ -93,3 +93,7 @@ id!(
     /// A bulk job, an import included.
     JobId
 );
+id!(
+    /// One entry of the audit log.
+    AuditId
+);

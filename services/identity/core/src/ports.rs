@@ -1,10 +1,14 @@
 //! What the rules need from the outside: a store. One implementation serves PostgreSQL and SQLite; a contract suite holds
 //! both to what stands here.
 
+mod audit;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+
+pub use audit::{AuditLog, AuditQuery, Sealing};
 
 use crate::account::{Account, Belonging, Detached};
 use crate::change::{Changeset, StoredResponse};
@@ -582,7 +586,7 @@ pub trait Jobs: Send + Sync {
 
 /// A store.
 #[async_trait]
-pub trait Store: Directory + Outbox + Timers + Jobs {
+pub trait Store: Directory + Outbox + Timers + Jobs + AuditLog {
     /// Begins a transaction.
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
     /// Whether the database answers and has the schema that this program needs.

@@ -74,6 +74,9 @@ permissions! {
     JobsRun = "jobs.run": "Preview selections, and start, cancel, repeat and undo bulk jobs; each item needs the permission of its action too.",
     JobsRead = "jobs.read": "Read bulk jobs and their reports.",
     SeatsRead = "seats.read": "Read the usage, the ledger and the forecast of seats.",
+    AuditRead = "audit.read": "Read the audit log.",
+    AuditExport = "audit.export": "Export the audit log to files.",
+    AuditVerify = "audit.verify": "Verify that nobody tampered with the audit log.",
 }
 
 impl Permission {

@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use usher_content::Renderer;
+use usher_core::audit::AuditKeys;
 use usher_core::change::Leases;
 use usher_core::clock::{Clock, Timestamp};
 use usher_core::ids::TenantId;
@@ -14,6 +15,7 @@ use usher_core::refusal::Refusal;
 use usher_core::tenant::Tenant;
 use usher_core::token::{InvitationToken, LinkKeys};
 
+use crate::audit::Recorder;
 use crate::authorize::Permissions;
 use crate::operations::access::AccessCache;
 use crate::operations::engine::{Engine, Failure};
@@ -40,6 +42,10 @@ pub(crate) struct App {
     pub keys: Arc<LinkKeys>,
     /// For mails.
     pub renderer: Arc<Renderer>,
+    /// What the audit log is sealed with.
+    pub audit_keys: Arc<AuditKeys>,
+    /// For the audit log, beside changes.
+    pub recorder: Recorder,
     /// Who may do what.
     pub permissions: Permissions,
     /// Wakes the work on jobs.

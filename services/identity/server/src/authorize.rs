@@ -137,6 +137,7 @@ impl App {
         scopes: &[Scope],
         intent: &Intent,
     ) -> Result<Judge, Status> {
+        crate::audit::note_tenant(tenant);
         let mut judge = self.judge(caller, tenant).await?;
         if let Caller::Service(name) = caller {
             self.permit_service(name, permission)
@@ -166,6 +167,7 @@ impl App {
         user: UserId,
         intent: &Intent,
     ) -> Result<(), Status> {
+        crate::audit::note_user(tenant, user);
         match caller {
             Caller::Service(name) => self.permit_service(name, permission),
             Caller::User(_) => {
@@ -312,6 +314,7 @@ impl App {
 
     /// Who acts, with everything that decides what they may.
     pub(crate) async fn judge(&self, caller: &Caller, tenant: TenantId) -> Result<Judge, Status> {
+        crate::audit::note_tenant(tenant);
         let permissions = self.permissions.clone();
         let principal = match caller {
             Caller::Service(name) => Principal::Service {

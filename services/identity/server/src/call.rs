@@ -2,6 +2,7 @@
 
 use tonic::Request;
 use tonic::metadata::MetadataMap;
+use usher_core::audit::{Origin, Who};
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Timestamp;
 use usher_core::ids::TenantId;
@@ -31,6 +32,7 @@ pub(crate) struct Mutation {
     trace_parent: String,
     validate_only: bool,
     fingerprint: Vec<u8>,
+    by_subject: bool,
 }
 
 /// Who acts, as the caller says.
@@ -74,6 +76,7 @@ impl Mutation {
             body.extend_from_slice(method.as_bytes());
             keys.seal(FINGERPRINT, &body).to_vec()
         };
+        crate::audit::note_options(&reason, &options.request_id);
         Self {
             actor: actor(request.metadata(), faults),
             reason,
@@ -81,6 +84,7 @@ impl Mutation {
             trace_parent: usher_platform::trace::current_trace_parent(),
             validate_only: options.validate_only,
             fingerprint,
+            by_subject: false,
         }
     }
 
@@ -88,6 +92,14 @@ impl Mutation {
     pub(crate) fn in_earnest(self) -> Self {
         Self {
             validate_only: false,
+            ..self
+        }
+    }
+
+    /// The same, by the person whom it is about, who proved that by a link or a password.
+    pub(crate) fn by_subject(self) -> Self {
+        Self {
+            by_subject: true,
             ..self
         }
     }
@@ -103,11 +115,25 @@ impl Mutation {
         }
     }
 
+    fn origin(&self) -> Origin {
+        Origin {
+            who: if self.by_subject {
+                Who::Subject
+            } else {
+                Who::Named(self.actor.clone())
+            },
+            reason: self.reason.clone(),
+            request_id: self.request_id.clone(),
+            ..crate::audit::origin()
+        }
+    }
+
     /// The command that carries it out.
     pub(crate) fn command<T, D>(&self, tenant: TenantId, keys: Keys, decide: D) -> Command<D>
     where
         D: Fn(&mut World, &mut Changeset) -> Result<T, Refusal>,
     {
+        crate::audit::note_tenant(tenant);
         let repeatable = (!self.request_id.is_empty()).then(|| Repeatable {
             tenant,
             request_id: self.request_id.clone(),
@@ -118,6 +144,7 @@ impl Mutation {
             weight: 1,
             repeatable,
             validate_only: self.validate_only,
+            origin: self.origin(),
             decide,
         }
     }

@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use http::HeaderValue;
 use serde::Deserialize;
 use usher_authorization::Authorizer;
+use usher_core::audit::{AuditKey, AuditKeys};
 use usher_core::change::Leases;
 use usher_core::email::EmailAddress;
 use usher_core::role::Permission;
@@ -33,6 +34,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub passwords: Passwords,
     pub retention: Retention,
+    pub audit: Audit,
     pub authorization: Authorization,
     pub clock: Clock,
 }
@@ -55,6 +57,7 @@ impl Config {
         self.database.url.require_scheme("database.url", &databases)?;
         self.links.keys()?;
         self.links.check()?;
+        self.audit.keys()?;
         self.grpc.origins()?;
         self.authorization.permissions()?;
         EmailAddress::parse(&self.mail.from_address)
@@ -178,6 +181,20 @@ pub struct Retention {
     pub events_days: u32,
     pub responses_hours: u32,
     pub jobs_days: u32,
+    pub audit_days: u32,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct Audit {
+    pub key: Secret,
+    pub key_id: u8,
+    #[serde(default, deserialize_with = "if_set")]
+    pub former_keys: Option<Secret>,
+    pub service_reads: bool,
+    pub seal: bool,
 }
 
 /// The clock.
@@ -237,6 +254,21 @@ impl Links {
             }
         }
         Ok(())
+    }
+}
+
+impl Audit {
+    /// The keys that the log is sealed with.
+    pub fn keys(&self) -> Result<AuditKeys, ConfigError> {
+        let secret = base64::engine::general_purpose::STANDARD
+            .decode(self.key.expose().trim())
+            .map_err(|_| ConfigError::invalid("audit.key", "is not base64; make one with `openssl rand -base64 48`"))?;
+        let signing =
+            AuditKey::try_new(self.key_id, &secret).map_err(|fault| ConfigError::invalid("audit.key", fault))?;
+        let former = self.former_keys.as_ref().map_or("", |keys| keys.expose());
+        let former =
+            AuditKeys::parse_former(former).map_err(|fault| ConfigError::invalid("audit.former_keys", fault))?;
+        AuditKeys::try_new(signing, former).map_err(|fault| ConfigError::invalid("audit.former_keys", fault))
     }
 }
 

@@ -471,6 +471,12 @@ pub(crate) fn event(event: &Event) -> LifecycleEvent {
         role: event.role.clone(),
         session_id: event.session.clone(),
         job_id: event.job.map(|id| id.to_string()).unwrap_or_default(),
+        audit_sequence: event.sealed.as_ref().map_or(0, |sealed| sealed.sequence),
+        audit_chain: event
+            .sealed
+            .as_ref()
+            .map(|sealed| sealed.chain.clone())
+            .unwrap_or_default(),
     }
 }
 

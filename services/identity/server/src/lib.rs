@@ -4,6 +4,7 @@
 //! `usher_core` and the store, in one transaction. `background` publishes what happened and fires what is due.
 
 mod app;
+mod audit;
 mod authorize;
 pub mod background;
 mod call;
@@ -38,10 +39,12 @@ use usher_store::{SeaStore, StoreConfig};
 use uuid::Uuid;
 
 use crate::app::{App, Sender};
+use crate::audit::Recorder;
 use crate::background::event_log::{InOutbox, OutboxLog};
 use crate::background::housekeeping::Housekeeping;
 use crate::background::jobs::JobRunner;
 use crate::background::relay::Relay;
+use crate::background::sealer::Sealer;
 use crate::background::sweep::Sweep;
 use crate::clock::DatabaseClock;
 use crate::config::Config;
@@ -58,6 +61,7 @@ pub struct Running {
     /// The bus for workers in this process; `None` where a broker carries the events.
     pub bus: Option<MemoryBus>,
     api: Api,
+    recorder: Recorder,
     tasks: TaskTracker,
 }
 
@@ -65,6 +69,7 @@ impl Running {
     /// Ends when the service has drained after the context's shutdown, or failed.
     pub async fn wait(self) -> Result<(), Failure> {
         let result = self.api.wait().await;
+        self.recorder.flush().await;
         self.tasks.close();
         self.tasks.wait().await;
         result
@@ -81,6 +86,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
 pub async fn start(config: Config, context: Context) -> Result<Running, Failure> {
     config.check_without_bus()?;
     let keys = Arc::new(config.links.keys()?);
+    let audit_keys = Arc::new(config.audit.keys()?);
     let database = context.readiness.condition("database");
     let listener = server::bind(config.grpc.listen).await?;
     let address = listener.local_addr()?;
@@ -105,7 +111,19 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
     let sqlite = config.database.url.scheme().starts_with("sqlite");
     let access = Arc::new(AccessCache::new(Arc::clone(&store), clock.clone() as Arc<dyn Clock>));
     let writers = if sqlite { 1 } else { 2 };
-    let engine = Engine::start(Arc::clone(&store), clock.clone(), access.clone(), writers);
+    let engine = Engine::start(
+        Arc::clone(&store),
+        clock.clone(),
+        access.clone(),
+        Arc::clone(&audit_keys),
+        writers,
+    );
+    let recorder = Recorder::start(
+        Arc::clone(&store),
+        clock.clone(),
+        Arc::clone(&audit_keys),
+        config.audit.service_reads,
+    );
     let app = App {
         engine: engine.clone(),
         reader: UserReader::start(&store, 3),
@@ -114,6 +132,8 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         store: Arc::clone(&store),
         clock: clock.clone(),
         keys,
+        audit_keys: Arc::clone(&audit_keys),
+        recorder: recorder.clone(),
         renderer: Arc::new(Renderer::new()),
         permissions: config.authorization.permissions()?,
         job_started: Arc::new(Notify::new()),
@@ -146,6 +166,16 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         engine: engine.clone(),
     };
     tasks.spawn(sweep.run(shutdown.clone()));
+    if config.audit.seal {
+        let sealer = Sealer {
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            keys: Arc::clone(&audit_keys),
+        };
+        tasks.spawn(sealer.run(shutdown.clone()));
+    } else {
+        tracing::warn!("audit.seal is off: what is taken out of the audit log is not noticed");
+    }
     let housekeeping = Housekeeping {
         store: Arc::clone(&store),
         clock: clock.clone(),
@@ -153,6 +183,8 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         events: TimeDelta::days(i64::from(config.retention.events_days.max(1))),
         responses: TimeDelta::hours(i64::from(config.retention.responses_hours)),
         jobs: TimeDelta::days(i64::from(config.retention.jobs_days.max(1))),
+        audit: Some(TimeDelta::days(config.retention.audit_days.into())).filter(|kept| !kept.is_zero()),
+        audit_keys,
     };
     tasks.spawn(housekeeping.run(shutdown.clone()));
     let bus = start_bus(&config, &context, &store, clock.clone(), engine.commits(), &tasks);
@@ -161,6 +193,7 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         address,
         bus,
         api,
+        recorder,
         tasks,
     })
 }

@@ -21,6 +21,7 @@ use tower::Service;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use usher_platform::{Failure, Readiness};
 use usher_proto::identity::v1::access_service_server::AccessServiceServer;
+use usher_proto::identity::v1::audit_service_server::AuditServiceServer;
 use usher_proto::identity::v1::bulk_service_server::BulkServiceServer;
 use usher_proto::identity::v1::delivery_service_server::DeliveryServiceServer;
 use usher_proto::identity::v1::event_service_server::EventServiceServer;
@@ -34,6 +35,7 @@ use usher_proto::identity::v1::user_service_server::UserServiceServer;
 use usher_proto::identity::v1::work_service_server::WorkServiceServer;
 
 use crate::app::App;
+use crate::audit::{AuditLayer, Recorder};
 use crate::config;
 use crate::grpc::event_service::Watch;
 use crate::health;
@@ -46,8 +48,9 @@ const MAX_REQUEST: usize = 4 << 20;
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Names of the services, as health and reflection know them.
-pub(crate) const SERVICES: [&str; 12] = [
+pub(crate) const SERVICES: [&str; 13] = [
     "usher.identity.v1.AccessService",
+    "usher.identity.v1.AuditService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
     "usher.identity.v1.EventService",
@@ -80,6 +83,7 @@ struct Services {
 /// A server that listens. Health and reflection answer at once, calls from [`Api::open`] on.
 pub(crate) struct Api {
     services: Arc<OnceLock<Services>>,
+    recorder: Arc<OnceLock<Recorder>>,
     shutdown: CancellationToken,
     served: AbortOnDropHandle<Result<(), Failure>>,
 }
@@ -94,9 +98,12 @@ impl Api {
         abort: CancellationToken,
     ) -> Result<Self, Failure> {
         let services = Arc::new(OnceLock::new());
-        let served = serve(listener, settings, readiness, &services, shutdown.clone(), abort).await?;
+        let recorder = Arc::new(OnceLock::new());
+        let late = (&services, &recorder);
+        let served = serve(listener, settings, readiness, late, shutdown.clone(), abort).await?;
         Ok(Self {
             services,
+            recorder,
             shutdown,
             served: AbortOnDropHandle::new(served),
         })
@@ -113,6 +120,7 @@ impl Api {
             watch: Arc::new(watch),
         };
         // Opened twice, the first stays.
+        let _ = self.recorder.set(services.app.recorder.clone());
         let _ = self.services.set(services);
     }
 
@@ -171,7 +179,7 @@ async fn serve(
     listener: TcpListener,
     settings: &config::Grpc,
     readiness: Readiness,
-    services: &Arc<OnceLock<Services>>,
+    (services, recorder): (&Arc<OnceLock<Services>>, &Arc<OnceLock<Recorder>>),
     shutdown: CancellationToken,
     abort: CancellationToken,
 ) -> Result<JoinHandle<Result<(), Failure>>, Failure> {
@@ -203,6 +211,7 @@ async fn serve(
         .add_service(late!(|it| bounded!(SeatServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(InvitationServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(AccessServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(AuditServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(WorkServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(DeliveryServiceServer, it.app.clone())))
         .add_service(late!(|it| EventServiceServer::from_arc(it.watch.clone())));
@@ -218,6 +227,9 @@ async fn serve(
         .layer(cors(settings)?)
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(ObserveLayer)
+        .layer(AuditLayer {
+            recorder: Arc::clone(recorder),
+        })
         .add_routes(routes.routes())
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),

@@ -7,6 +7,7 @@
 //!
 //! A new table: a migration in [`migration`], an entity, then the place in `load` and `write` where it belongs.
 
+mod audit;
 mod bulk;
 mod config;
 mod connect;

@@ -158,6 +158,7 @@ fn key_type(value: Option<&Value>) -> (ArrayType, &'static str) {
     match value {
         Some(Value::Uuid(_)) => (ArrayType::Uuid, "uuid[]"),
         Some(Value::BigInt(_)) => (ArrayType::BigInt, "bigint[]"),
+        Some(Value::Bytes(_)) => (ArrayType::Bytes, "bytea[]"),
         Some(Value::SmallInt(_)) => (ArrayType::SmallInt, "smallint[]"),
         _ => (ArrayType::String, "text[]"),
     }

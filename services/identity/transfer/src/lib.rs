@@ -17,3 +17,12 @@ pub mod write;
 
 pub use self::field::Field;
 pub use self::read::Format;
+
+/// What a CSV file begins with, so that spreadsheets know that it is UTF-8.
+pub const CSV_MARK: &[u8] = write::MARK;
+
+/// Appends one line of a CSV file (RFC 4180); no cell of it is read as a formula, and each stays on its line.
+pub fn csv_line<'a>(to: &mut Vec<u8>, cells: impl IntoIterator<Item = &'a str>) {
+    let cells: Vec<_> = cells.into_iter().map(|cell| write::one_line(cell.into())).collect();
+    write::record(to, cells.iter().map(AsRef::as_ref));
+}

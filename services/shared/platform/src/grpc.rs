@@ -58,6 +58,8 @@ pub fn channel(url: &str, options: &ClientOptions) -> Result<Client, ChannelErro
     };
     let mut endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(failed)?
+        .user_agent(program())
+        .map_err(failed)?
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
@@ -74,6 +76,14 @@ pub fn channel(url: &str, options: &ClientOptions) -> Result<Client, ChannelErro
         inner: endpoint.connect_lazy(),
         deadline: options.deadline.map(timeout_header),
     })
+}
+
+/// How this program names itself to servers, which write it down: `usher-worker-invitation/0.1.0`.
+fn program() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    let name = path.file_stem().map(|name| name.to_string_lossy().into_owned());
+    let name = name.filter(|name| name.bytes().all(|octet| octet.is_ascii_graphic()));
+    format!("{}/{}", name.as_deref().unwrap_or("usher"), env!("CARGO_PKG_VERSION"))
 }
 
 /// A channel that wraps each call in a span, tells the server which trace it belongs to, and until when it is wanted.

@@ -3,6 +3,7 @@
 
 mod accept;
 mod access;
+mod audit;
 mod bulk;
 mod clock;
 mod config;
@@ -89,6 +90,9 @@ pub(crate) enum Command {
     /// List addresses that get no mail, and lift that.
     #[command(subcommand)]
     Suppressions(suppressions::Suppressions),
+    /// List who did what to whom, export it, and verify that nobody tampered with it.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Ask whether users may come in.
     #[command(subcommand)]
     Access(access::Access),
@@ -125,6 +129,7 @@ pub(crate) async fn run(command: &Command, session: &Session) -> Result<Exit, Fa
         Command::Seats(command) => seats::run(command, session).await,
         Command::Deliveries(command) => deliveries::run(command, session).await,
         Command::Suppressions(command) => suppressions::run(command, session).await,
+        Command::Audit(command) => audit::run(command, session).await,
         Command::Access(command) => access::run(command, session).await,
         Command::Explain(command) => explain::run(command, session).await,
         Command::Events(command) => events::run(command, session).await,

@@ -77,7 +77,16 @@ impl Folder {
 
     /// The key that links are made with, in base64; made once and kept.
     pub(crate) fn link_key(&self) -> Result<String, FolderError> {
-        let path = self.0.join("link.key");
+        self.key("link.key")
+    }
+
+    /// The key that the audit log is sealed with.
+    pub(crate) fn audit_key(&self) -> Result<String, FolderError> {
+        self.key("audit.key")
+    }
+
+    fn key(&self, name: &str) -> Result<String, FolderError> {
+        let path = self.0.join(name);
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(mut file) => {
                 let key = base64::engine::general_purpose::STANDARD.encode(rand::random::<[u8; KEY]>());

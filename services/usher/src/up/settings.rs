@@ -51,6 +51,7 @@ struct Sections {
     delivery: identity::Delivery,
     passwords: identity::Passwords,
     retention: identity::Retention,
+    audit: identity::Audit,
     authorization: identity::Authorization,
     clock: identity::Clock,
     smtp: Smtp,
@@ -93,6 +94,7 @@ pub(super) fn load(folder: &Folder, smtp: Option<&str>, file: Option<&Path>) -> 
         delivery: sections.delivery,
         passwords: sections.passwords,
         retention: sections.retention,
+        audit: sections.audit,
         authorization: sections.authorization,
         clock: sections.clock,
     };
@@ -124,6 +126,7 @@ fn defaults(folder: &Folder, smtp: Option<&str>) -> Result<String, FolderError> 
         ("log", "level", "warn".to_owned()),
         ("database", "url", folder.database_url()),
         ("links", "key", folder.link_key()?),
+        ("audit", "key", folder.audit_key()?),
         ("smtp", "url", smtp.unwrap_or_default().to_owned()),
         ("clock", "rehearsal_file", clock.unwrap_or_default()),
     ] {

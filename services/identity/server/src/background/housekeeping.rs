@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
+use usher_core::audit::AuditKeys;
 use usher_core::clock::Clock;
 use usher_core::delivery::DeliveryStateName;
 use usher_core::ports::{Backlog, Store};
@@ -32,6 +33,10 @@ pub struct Housekeeping {
     pub responses: TimeDelta,
     /// How long reports of jobs are kept.
     pub jobs: TimeDelta,
+    /// How long entries of the audit log are kept; `None`: for good.
+    pub audit: Option<TimeDelta>,
+    /// What it is sealed with.
+    pub audit_keys: Arc<AuditKeys>,
 }
 
 impl Housekeeping {
@@ -66,6 +71,11 @@ impl Housekeeping {
                 }
                 if let Err(error) = self.store.prune_jobs(now, now - self.jobs, PRUNE_ROWS).await {
                     tracing::warn!(%error, "old jobs cannot be deleted; tried again later");
+                }
+                if let Some(kept) = self.audit
+                    && let Err(error) = self.store.prune_audit(&self.audit_keys, now - kept, PRUNE_ROWS).await
+                {
+                    tracing::warn!(%error, "old entries of the audit log cannot be deleted; tried again later");
                 }
             }
             tokio::select! {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use tokio_util::sync::CancellationToken;
+use usher_core::audit::{Origin, Who};
 use usher_core::change::{Act, Changeset};
 use usher_core::event::{Event, EventType};
 use usher_core::ids::JobId;
@@ -131,6 +132,14 @@ impl JobRunner {
             Ok(())
         });
         command.weight = weight;
+        let command = command.from(Origin {
+            who: Who::Named(job.actor.clone()),
+            permission: bulk::permission(&job.action).as_str().to_owned(),
+            reason: job.reason.clone(),
+            request_id: job.request_id.clone(),
+            job: Some(job.id),
+            ..Origin::usher(format!("Job/{}", job.action.name()))
+        });
         self.app.engine.run_apart(command).await
     }
 }

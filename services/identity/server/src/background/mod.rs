@@ -4,4 +4,5 @@ pub mod event_log;
 pub mod housekeeping;
 pub(crate) mod jobs;
 pub mod relay;
+pub(crate) mod sealer;
 pub mod sweep;

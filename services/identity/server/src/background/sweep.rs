@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use usher_core::account::{Effect, WARNING_PERIOD, mailed_since, set_mail_timer, set_warning_timer, wake_waiting};
+use usher_core::audit::Origin;
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Clock;
 use usher_core::ids::{DeliveryId, InvitationId};
@@ -88,7 +89,8 @@ impl Sweep {
         let command = Command::new(keys, move |world, changes| {
             fire(&fired, world, changes);
             Ok(())
-        });
+        })
+        .from(origin(&timer));
         let result = tracing::Instrument::instrument(self.engine.run(command), span).await;
         (timer, result)
     }
@@ -128,7 +130,7 @@ impl Sweep {
             }
             Ok(())
         });
-        self.engine.run(command).await
+        self.engine.run(command.from(origin(timer))).await
     }
 }
 
@@ -204,6 +206,11 @@ impl Sweep {
         });
         self.engine.run(command).await
     }
+}
+
+/// For the audit log: Usher did it, since it was due.
+fn origin(timer: &Timer) -> Origin {
+    Origin::usher(format!("Timer/{}", timer.key.kind.as_str().to_lowercase()))
 }
 
 fn keys(timer: &Timer) -> Keys {

@@ -83,7 +83,8 @@ impl AccessService for App {
             body.options.as_ref(),
             &self.keys,
             &mut faults,
-        );
+        )
+        .by_subject();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let email = faults.email("email", &body.email);
         check_length("current_password", &body.current_password, &mut faults);

@@ -26,6 +26,7 @@ use uuid::Uuid;
 use super::job_items::{Place, user_item};
 use super::selecting::SelectionWriter;
 use crate::app::App;
+use crate::audit::{note_detail, note_hidden_refusal, note_read};
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
@@ -61,6 +62,7 @@ impl BulkService for App {
             .await?;
         let sample: Vec<_> = writer.sample.iter().map(|user| (tenant, *user)).collect();
         let (selection, digest) = writer.finish().await?;
+        note_detail("count", selection.count.to_string());
         let now = self.now();
         let mut sample = self.store.users(&sample).await.map_err(Failure::from)?;
         sample.sort_by_key(|user| user.id);
@@ -214,6 +216,7 @@ impl BulkService for App {
             .await?;
         let place = after.and_then(|after| Place::read(&after.key)).unwrap_or_default();
         let (items, next) = self.items(tenant, id, place, &outcomes, limit).await?;
+        note_read(items.len(), &body, &self.keys);
         Ok(Response::new(ListJobItemsResponse {
             next_page_token: next.map_or_else(String::new, |place| question.token(&place.after())),
             items,
@@ -228,6 +231,7 @@ impl BulkService for App {
         let (tenant, id) = job_ids(&body.tenant_id, &body.job_id)?;
         self.permitted_job(&Caller::of(request.metadata())?, tenant, Permission::JobsRead, id)
             .await?;
+        note_detail("job_id", id.to_string());
         Ok(Response::new(self.report(tenant, id)))
     }
 
@@ -437,7 +441,10 @@ impl App {
         let reach = self.permit_reach(caller, tenant, permission).await?;
         let job = self.job(tenant, id).await?;
         match caller.only_own(&reach) {
-            Some(actor) if actor != job.actor => Err(refused(&Refusal::JobNotFound(id.to_string()))),
+            Some(actor) if actor != job.actor => {
+                note_hidden_refusal();
+                Err(refused(&Refusal::JobNotFound(id.to_string())))
+            }
             _ => Ok(job),
         }
     }

@@ -14,6 +14,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::audit::note_read;
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
@@ -61,6 +62,7 @@ impl DeliveryService for App {
             key: instant_key(row.delivery.created_at),
             id: row.delivery.id.0,
         });
+        note_read(found.len(), &body, &self.keys);
         let domain = &self.sender.message_id_domain;
         let deliveries = found.iter().map(|row| convert::delivery(row, domain)).collect();
         Ok(Response::new(ListDeliveriesResponse {
@@ -144,6 +146,7 @@ impl DeliveryService for App {
             key: format!("{} {}", instant_key(row.at), row.email),
             id: uuid::Uuid::nil(),
         });
+        note_read(found.len(), &body, &self.keys);
         let suppressions = found.iter().map(|row| convert::suppression(tenant, row)).collect();
         Ok(Response::new(ListSuppressionsResponse {
             suppressions,

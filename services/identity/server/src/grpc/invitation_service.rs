@@ -28,6 +28,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
+use crate::audit::note_read;
 use crate::authorize::Caller;
 use crate::call::{Mutation, account_keys, finish, tenant as parse_tenant};
 use crate::convert;
@@ -168,6 +169,7 @@ impl InvitationService for App {
             .await?;
         let found = self.store.invitation(tenant, id).await.map_err(Failure::from)?;
         let found = found.ok_or_else(|| refused(&Refusal::InvitationNotFound(id.to_string())))?;
+        note_read(1, body, &self.keys);
         Ok(Response::new(GetInvitationResponse {
             invitation: Some(convert::invitation(&found, self.now())),
         }))
@@ -213,6 +215,7 @@ impl InvitationService for App {
             now,
         };
         let found = self.store.list_invitations(&query).await.map_err(Failure::from)?;
+        note_read(found.len(), &body, &self.keys);
         let next_page_token = question.next(&found, limit, |row| After {
             key: instant_key(row.created_at),
             id: row.id.0,

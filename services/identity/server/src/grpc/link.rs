@@ -2,6 +2,7 @@
 
 use tonic::{Request, Status};
 use usher_core::account::Registration;
+use usher_core::audit::{Origin, Who};
 use usher_core::change::Act;
 use usher_core::ids::TenantId;
 use usher_core::ports::Keys;
@@ -75,7 +76,8 @@ impl App {
             body.options.as_ref(),
             &self.keys,
             &mut faults,
-        );
+        )
+        .by_subject();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let first_name = required_name("first_name", &body.first_name, &mut faults);
         let last_name = required_name("last_name", &body.last_name, &mut faults);
@@ -132,6 +134,10 @@ impl App {
             return Ok(RequestFreshInvitationResponse {});
         };
         let trace_parent = usher_platform::trace::current_trace_parent();
+        let origin = Origin {
+            who: Who::Subject,
+            ..crate::audit::origin()
+        };
         let command = Command::new(link_keys(tenant, token), move |world, changes| {
             let now = world.now;
             if let Ok(account) = world.account_by_invitation(tenant, token.invitation) {
@@ -145,7 +151,7 @@ impl App {
             }
             Ok(RequestFreshInvitationResponse {})
         });
-        Ok(self.engine.run(command).await?)
+        Ok(self.engine.run(command.from(origin)).await?)
     }
 
     fn token(&self, tenant: TenantId, text: &str) -> Result<InvitationToken, Status> {

@@ -31,6 +31,7 @@ use uuid::Uuid;
 
 use super::selecting::{Chosen, SelectionWriter, narrow};
 use crate::app::App;
+use crate::audit::{note_detail, note_filter};
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::operations::engine::Failure;
@@ -144,6 +145,8 @@ impl TransferService for App {
         };
         self.with_groups_below(&mut query).await?;
         narrow(&mut query, reach, Permission::UsersExport)?;
+        note_filter(&body, &self.keys);
+        note_detail("format", if format == Format::Xlsx { "xlsx" } else { "csv" });
         let options = WriteOptions {
             format,
             columns,

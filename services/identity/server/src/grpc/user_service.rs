@@ -23,6 +23,7 @@ use usher_proto::identity::v1::{
 
 use super::profiles::{check_free, check_moved, profile, update};
 use crate::app::App;
+use crate::audit::{note_hidden_refusal, note_read, note_user};
 use crate::authorize::Caller;
 use crate::call::{Mutation, account_keys, finish};
 use crate::convert;
@@ -136,6 +137,7 @@ impl UserService for App {
             .await?;
         let found = self.reader.user(tenant, user).await.map_err(Failure::from)?;
         let found = found.ok_or_else(|| not_found(&user))?;
+        note_read(1, body, &self.keys);
         Ok(Response::new(GetUserResponse {
             user: Some(convert::user(&found, self.now())),
         }))
@@ -155,6 +157,10 @@ impl UserService for App {
         let keys: Vec<_> = wanted.iter().map(|user| (tenant, *user)).collect();
         let mut found = self.store.users(&keys).await.map_err(Failure::from)?;
         self.keep_permitted(&asking, Permission::UsersRead, &mut found).await?;
+        if let [one] = found.as_slice() {
+            note_user(tenant, one.id);
+        }
+        note_read(found.len(), body, &self.keys);
         let now = self.now();
         let by_id: std::collections::HashMap<UserId, &User> = found.iter().map(|user| (user.id, user)).collect();
         let users = wanted
@@ -204,9 +210,13 @@ impl UserService for App {
         self.permit_on_user(&caller, tenant, Permission::UsersRead, found.id, &Intent::default())
             .await
             .map_err(|denied| match denied.code() {
-                tonic::Code::PermissionDenied => refused(&Refusal::UserNotFound("with this key".into())),
+                tonic::Code::PermissionDenied => {
+                    note_hidden_refusal();
+                    refused(&Refusal::UserNotFound("with this key".into()))
+                }
                 _ => denied,
             })?;
+        note_read(1, body, &self.keys);
         Ok(Response::new(LookupUserResponse {
             user: Some(convert::user(&found, self.now())),
         }))
@@ -253,6 +263,7 @@ impl UserService for App {
         self.with_groups_below(&mut query).await?;
         narrow(&mut query, judge, Permission::UsersRead)?;
         let users = self.store.list_users(&query).await.map_err(Failure::from)?;
+        note_read(users.len(), &body, &self.keys);
         let next_page_token = question.next(&users, limit, |user| After {
             key: sort_key(user, order),
             id: user.id.0,
@@ -415,6 +426,7 @@ impl UserService for App {
         let account = self.store.account(tenant, user).await.map_err(Failure::from)?;
         let account = account.ok_or_else(|| not_found(&user))?;
         let history = self.store.history(tenant, user, HISTORY).await.map_err(Failure::from)?;
+        note_read(1, body, &self.keys);
         let now = self.now();
         Ok(Response::new(ExplainUserResponse {
             user: Some(convert::user(&account.user, now)),

@@ -58,7 +58,7 @@ pub(crate) fn keys(tenant: TenantId, action: &JobAction, items: &[ItemInput]) ->
 }
 
 /// What each item asks for (U2): whoever started the job may do to a user what they could do one by one.
-fn permission(action: &JobAction) -> Permission {
+pub(crate) fn permission(action: &JobAction) -> Permission {
     match action {
         JobAction::Invite { .. } | JobAction::Resend { .. } => Permission::InvitationsSend,
         JobAction::Deactivate | JobAction::Reactivate => Permission::UsersChangeStatus,

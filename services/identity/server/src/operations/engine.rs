@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument as _;
+use usher_core::audit::{self, AuditKeys, Known, Origin};
 use usher_core::change::{Changeset, StoredResponse};
-use usher_core::clock::Clock;
+use usher_core::clock::{Clock, Timestamp};
 use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::{Keys, Store, StoreError};
 use usher_core::refusal::Refusal;
@@ -95,6 +96,8 @@ pub struct Command<D> {
     pub repeatable: Option<Repeatable>,
     /// Answer, but write nothing (B3).
     pub validate_only: bool,
+    /// For the audit log: who, through what and why (B14).
+    pub origin: Origin,
     /// Decides. May run more than once, each time in a fresh world. Refused, it must leave the world as it was.
     pub decide: D,
 }
@@ -110,8 +113,15 @@ impl<D> Command<D> {
             weight: 1,
             repeatable: None,
             validate_only: false,
+            origin: crate::audit::origin(),
             decide,
         }
+    }
+
+    /// The same, of another origin.
+    #[must_use]
+    pub fn from(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 }
 
@@ -132,6 +142,7 @@ struct Shared {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Committed>,
+    audit_keys: Arc<AuditKeys>,
     commits: watch::Sender<u64>,
     /// The last transaction got no connection.
     unreachable: AtomicBool,
@@ -139,11 +150,18 @@ struct Shared {
 
 impl Engine {
     /// Starts `writers` writers; more than one lets a transaction be prepared while another is committed.
-    pub fn start(store: Arc<dyn Store>, clock: Arc<dyn Clock>, observer: Arc<dyn Committed>, writers: usize) -> Self {
+    pub fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn Committed>,
+        audit_keys: Arc<AuditKeys>,
+        writers: usize,
+    ) -> Self {
         let shared = Arc::new(Shared {
             store,
             clock,
             observer,
+            audit_keys,
             commits: watch::Sender::new(0),
             unreachable: AtomicBool::new(false),
         });
@@ -267,11 +285,26 @@ trait Job: Send {
     fn weight(&self) -> usize;
     fn is_dry(&self) -> bool;
     /// Decides; keeps the outcome.
-    fn decide(&mut self, world: &mut World, changes: &mut Changeset);
+    fn decide(&mut self, world: &mut World, changes: &mut Changeset, ledger: &mut Ledger<'_>);
     /// Gives the outcome to the caller.
     fn finish(self: Box<Self>);
     fn fail(self: Box<Self>, failure: Failure);
     fn span(&self) -> &tracing::Span;
+}
+
+/// What commands changed, for the audit log: no command has to think of it, so none can forget it.
+struct Ledger<'a> {
+    /// How things stood before.
+    known: Known,
+    keys: &'a AuditKeys,
+}
+
+impl Ledger<'_> {
+    fn write(&mut self, own: &mut Changeset, origin: &Origin, now: Timestamp) {
+        let entries = audit::changes(&self.known, own, origin, now, self.keys);
+        self.known.learn(own);
+        own.audit.extend(entries.into_iter().map(|entry| self.keys.sign(entry)));
+    }
 }
 
 struct TypedJob<T, D> {
@@ -286,7 +319,7 @@ where
     T: Answer,
     D: Fn(&mut World, &mut Changeset) -> Result<T, Refusal> + Send + Sync + 'static,
 {
-    fn outcome(&self, world: &mut World, changes: &mut Changeset) -> Result<T, Failure> {
+    fn outcome(&self, world: &mut World, changes: &mut Changeset, ledger: &mut Ledger<'_>) -> Result<T, Failure> {
         if let Some(answer) = self.earlier(world)? {
             return Ok(answer);
         }
@@ -308,6 +341,9 @@ where
             }
         }
         let answer = answer?;
+        if !self.command.validate_only {
+            ledger.write(&mut own, &self.command.origin, world.now);
+        }
         if let Some(repeatable) = &self.command.repeatable {
             let stored = StoredResponse {
                 tenant: repeatable.tenant,
@@ -361,8 +397,8 @@ where
         self.command.validate_only
     }
 
-    fn decide(&mut self, world: &mut World, changes: &mut Changeset) {
-        self.outcome = Some(self.outcome(world, changes));
+    fn decide(&mut self, world: &mut World, changes: &mut Changeset, ledger: &mut Ledger<'_>) {
+        self.outcome = Some(self.outcome(world, changes, ledger));
     }
 
     fn finish(mut self: Box<Self>) {
@@ -484,12 +520,16 @@ async fn transact(shared: &Shared, jobs: &mut [Box<dyn Job>]) -> Result<(), Stor
     shared.unreachable.store(begun.is_err(), Ordering::Relaxed);
     let mut transaction = begun?;
     let loaded = transaction.load(&keys).await?;
+    let mut ledger = Ledger {
+        known: Known::of(&loaded),
+        keys: &shared.audit_keys,
+    };
     let mut world = World::new(loaded, shared.clock.now());
     let mut changes = Changeset::default();
     let mut dry = false;
     for job in jobs.iter_mut() {
         dry |= job.is_dry();
-        job.decide(&mut world, &mut changes);
+        job.decide(&mut world, &mut changes, &mut ledger);
     }
     if dry || changes.is_empty() {
         return Ok(());

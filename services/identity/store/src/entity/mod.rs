@@ -6,6 +6,8 @@
 
 pub(crate) mod assignment;
 pub(crate) mod attempt;
+pub(crate) mod audit;
+pub(crate) mod audit_head;
 pub(crate) mod delivery;
 pub(crate) mod group;
 pub(crate) mod history;

@@ -14,7 +14,9 @@ use usher_core::timer::{TimerKey, TimerKind};
 use usher_core::user::User;
 
 use crate::bulk::{OnConflict, insert, update};
-use crate::entity::{attempt, delivery, history, invitation, outbox, response, suppression, tenant, timer, user};
+use crate::entity::{
+    attempt, audit, delivery, history, invitation, outbox, response, suppression, tenant, timer, user,
+};
 use crate::error::store_error;
 use crate::sql::Sql;
 
@@ -57,6 +59,13 @@ fn statements(backend: DbBackend, changes: &Changeset) -> Result<Vec<Sql>, Store
     suppressions(backend, changes, &mut all);
     timers(backend, changes, &mut all);
     events(backend, changes, &mut all)?;
+    let entries: Vec<_> = changes.audit.iter().map(Into::into).collect();
+    all.extend(insert::<audit::Entity>(
+        backend,
+        &entries,
+        &audit::LATER,
+        OnConflict::Fail,
+    ));
     let responses: Vec<_> = changes.responses.iter().map(Into::into).collect();
     all.extend(insert::<response::Entity>(backend, &responses, &[], OnConflict::Fail));
     Ok(all)
