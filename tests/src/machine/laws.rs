@@ -288,7 +288,7 @@ impl Laws {
 }
 
 fn is_onboarding(mail: &Delivery) -> bool {
-    matches!(mail.kind, DeliveryKind::Invitation | DeliveryKind::Reminder)
+    mail.kind.has_link()
 }
 
 fn may_be_out(state: DeliveryStateName) -> bool {

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::ids::TenantId;
 use crate::refusal::FieldViolation;
 use crate::seats::SeatPolicy;
+use crate::template::OwnTemplates;
 
 /// Steps of a reminder ladder.
 pub const MAX_REMINDERS: usize = 10;
@@ -22,6 +23,9 @@ pub struct Tenant {
     pub settings: Settings,
     /// When it was created.
     pub created_at: Timestamp,
+    /// The mail templates of its own. They are no settings: saving one leaves `version` as it is.
+    #[serde(default)]
+    pub templates: OwnTemplates,
 }
 
 /// What may be changed of a tenant.
@@ -44,6 +48,10 @@ pub struct Settings {
     pub sender_name: String,
     /// Where answers go; empty: to the sender.
     pub reply_to: String,
+    /// Where recipients of reminders and warnings say that they want no more of them: `https:` or `mailto:`, with
+    /// `{user_id}` for theirs; empty: nowhere.
+    #[serde(default)]
+    pub unsubscribe_url: String,
 }
 
 const MINUTE: i64 = 60;
@@ -62,6 +70,7 @@ impl Settings {
             seat_policy: SeatPolicy::Refuse,
             sender_name: String::new(),
             reply_to: String::new(),
+            unsubscribe_url: String::new(),
         }
     }
 

@@ -29,7 +29,6 @@ use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 use usher_bus::memory::MemoryBus;
 use usher_bus::rabbitmq::RabbitMq;
-use usher_content::Renderer;
 use usher_core::clock::Clock;
 use usher_core::ports::Store;
 use usher_platform::{Context, Failure};
@@ -48,6 +47,7 @@ use crate::operations::access::AccessCache;
 use crate::operations::engine::Engine;
 use crate::operations::gather::UserReader;
 use crate::operations::passwords::Passwords;
+use crate::operations::templates::Templates;
 use crate::server::Api;
 
 /// A service that listens.
@@ -113,7 +113,7 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         store: Arc::clone(&store),
         clock: clock.clone(),
         keys,
-        renderer: Arc::new(Renderer::new()),
+        templates: Arc::new(Templates::new(Arc::clone(&store))),
         permissions: config.authorization.permissions()?,
         job_started: Arc::new(Notify::new()),
         shutdown: context.shutdown.clone(),
