@@ -15,6 +15,7 @@ use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::invitation::{Invitation, InvitationState};
 use usher_core::ports::{Directory as _, Keys, Loaded, Outbox as _, Store as _, StoreError};
 use usher_core::status::Status;
+use usher_core::template::OwnTemplates;
 use usher_core::tenant::{Settings, Tenant};
 use usher_core::user::{Credential, Profile, User};
 use usher_store::{SeaStore, StoreConfig};
@@ -111,6 +112,7 @@ impl Stage {
 
     pub(crate) fn new_tenant(&self, id: TenantId) -> Changeset {
         let tenant = Tenant {
+            templates: OwnTemplates::default(),
             id,
             version: 1,
             settings: Settings::new("Lycée Voltaire"),

@@ -299,7 +299,7 @@ fn check_seats(memory: &Memory) -> Law {
 }
 
 fn is_onboarding(mail: &Delivery) -> bool {
-    matches!(mail.kind, DeliveryKind::Invitation | DeliveryKind::Reminder)
+    mail.kind.has_link()
 }
 
 fn may_be_out(state: DeliveryStateName) -> bool {

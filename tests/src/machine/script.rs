@@ -12,6 +12,7 @@ use usher_core::ids::{ClaimId, DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::ports::{Keys, Loaded};
 use usher_core::refusal::Refusal;
 use usher_core::seats::Seats;
+use usher_core::template::OwnTemplates;
 use usher_core::tenant::{Settings, Tenant};
 use usher_core::timer::{Timer, TimerKind};
 use usher_core::token::InvitationToken;
@@ -88,6 +89,7 @@ impl Script {
         Self {
             now,
             tenant: Arc::new(Tenant {
+                templates: OwnTemplates::default(),
                 id: TenantId::mint(now),
                 version: 1,
                 settings: Settings::new("Lycée"),

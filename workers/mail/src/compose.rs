@@ -57,6 +57,13 @@ pub fn compose(mail: &Mail) -> Result<Composed, ComposeError> {
     if !mail.reply_to.is_empty() {
         message = message.reply_to(Mailbox::new(None, address("reply", &mail.reply_to)?));
     }
+    if !mail.unsubscribe_url.is_empty() {
+        message = message.raw_header(list_unsubscribe(&mail.unsubscribe_url));
+        // RFC 8058: one click needs HTTPS.
+        if mail.unsubscribe_url.starts_with("https:") {
+            message = message.raw_header(header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"));
+        }
+    }
     if !mail.language.is_empty() {
         message = message.raw_header(header("Content-Language", &without_controls(&mail.language)));
     }
@@ -89,6 +96,21 @@ fn without_controls(text: &str) -> String {
 
 fn header(name: &'static str, value: &str) -> HeaderValue {
     HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+}
+
+/// RFC 2369: addresses stand in angle brackets, on a line of their own if it is long; they have no characters that would
+/// have to be encoded, so none is taken apart.
+fn list_unsubscribe(url: &str) -> HeaderValue {
+    let plain: String = url
+        .chars()
+        .filter(|c| c.is_ascii_graphic() && !matches!(c, '<' | '>'))
+        .collect();
+    let written = format!("<{plain}>");
+    HeaderValue::dangerous_new_pre_encoded(
+        HeaderName::new_from_ascii_str("List-Unsubscribe"),
+        written.clone(),
+        written,
+    )
 }
 
 /// A subject that holds what looks like an encoded word (RFC 2047) would be read as what that stands for: all of it is
@@ -133,6 +155,7 @@ mod tests {
             from_address: "no-reply@school.example".into(),
             from_name: "Lycée Curie".into(),
             reply_to: "office@school.example".into(),
+            unsubscribe_url: String::new(),
             to_address: "ana+1@xn--bcher-kva.example".into(),
             to_name: "Ana Löwe, 山田".into(),
             message_id: "0192ab@usher.example".into(),
@@ -179,6 +202,36 @@ mod tests {
 
         --=_0192ab--
         "#);
+    }
+
+    #[test]
+    fn a_mail_that_can_be_done_without_says_how_to_get_no_more_of_them() {
+        let headers = |url: &str| {
+            let mail = Mail {
+                unsubscribe_url: url.into(),
+                ..mail()
+            };
+            let content = String::from_utf8(compose(&mail).unwrap().content).unwrap();
+            let lines = content.lines().filter(|line| line.starts_with("List-"));
+            lines.map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(headers(""), Vec::<String>::new());
+        assert_eq!(
+            headers("mailto:stop@school.example?subject=stop"),
+            ["List-Unsubscribe: <mailto:stop@school.example?subject=stop>"]
+        );
+        let long = format!("https://school.example/stop?user={}", "0".repeat(100));
+        assert_eq!(
+            headers(&long),
+            [
+                format!("List-Unsubscribe: <{long}>").as_str(),
+                "List-Unsubscribe-Post: List-Unsubscribe=One-Click"
+            ]
+        );
+        assert_eq!(
+            headers("https://school.example/\r\nBcc: <eve@example.org>")[0],
+            "List-Unsubscribe: <https://school.example/Bcc:eve@example.org>"
+        );
     }
 
     #[test]

@@ -140,6 +140,7 @@ mod tests {
             from_address: "no-reply@school.example".into(),
             from_name: String::new(),
             reply_to: String::new(),
+            unsubscribe_url: String::new(),
             to_address: to.into(),
             to_name: String::new(),
             message_id: "0192ab@usher.example".into(),

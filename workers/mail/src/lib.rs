@@ -32,6 +32,8 @@ pub struct Mail {
     pub from_name: String,
     /// Empty: none.
     pub reply_to: String,
+    /// Where to say that one wants no more such mails, in ASCII; empty: nowhere.
+    pub unsubscribe_url: String,
     /// The recipient, with the domain in its ASCII form.
     pub to_address: String,
     /// Empty: none.

@@ -242,6 +242,7 @@ fn outgoing(mail: OutgoingMail) -> Mail {
         from_address: mail.from_address,
         from_name: mail.from_name,
         reply_to: mail.reply_to,
+        unsubscribe_url: mail.unsubscribe_url,
         to_address: mail.to_address,
         to_name: mail.to_name,
         message_id: mail.message_id,

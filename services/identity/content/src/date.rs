@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Datelike as _, Utc};
 
+use crate::language::base;
+
 const EN: [&str; 12] = [
     "January",
     "February",
@@ -73,16 +75,17 @@ const AR: [&str; 12] = [
     "ديسمبر",
 ];
 
-/// The date of an instant, in UTC.
+/// The date of an instant, in UTC; in languages that Usher does not speak as ISO 8601 writes it.
 pub(crate) fn format(at: DateTime<Utc>, language: &str) -> String {
     let (day, month, year) = (at.day(), at.month0() as usize, at.year());
-    match language {
+    match base(language) {
         "fr" if day == 1 => format!("1er {} {year}", FR[month]),
         "fr" => format!("{day} {} {year}", FR[month]),
         "es" => format!("{day} de {} de {year}", ES[month]),
         "de" => format!("{day}. {} {year}", DE[month]),
         "ar" => format!("{day} {} {year}", AR[month]),
-        _ => format!("{day} {} {year}", EN[month]),
+        "en" => format!("{day} {} {year}", EN[month]),
+        _ => at.format("%Y-%m-%d").to_string(),
     }
 }
 
@@ -99,6 +102,8 @@ mod tests {
             ("es", "1 de marzo de 2026"),
             ("de", "1. März 2026"),
             ("ar", "1 مارس 2026"),
+            ("de-AT", "1. März 2026"),
+            ("ja", "2026-03-01"),
         ] {
             assert_eq!(format(at, language), written);
         }

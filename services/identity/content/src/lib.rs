@@ -1,85 +1,33 @@
-//! What Usher's mails say. Each mail is a folder of small texts per language (`templates/invitation/fr/`), and one layout
-//! for each part of the mail puts them together: so a text is written once, and the text part and the HTML part cannot
-//! differ. How to add a mail or a language is in the README beside this crate.
+//! What Usher's mails say: Usher's own templates in five languages, those of tenants, and how both become mails.
+//!
+//! A template is a subject, a text and an MJML document (<https://documentation.mjml.io>), all with placeholders of
+//! Jinja. It is compiled once for each version, the MJML to HTML whose placeholders stay; a mail then only fills these.
+//! What a tenant saves is checked first ([`Template::compile`]), so that a mail never fails for its template.
 //!
 //! What people typed (names, a customised text: L11) is only ever a *value* of a template, never a part of one. It
-//! arrives as the characters that it is.
+//! arrives as the characters that it is, in text and in HTML.
 
+mod check;
 mod date;
+mod defaults;
+mod escape;
+mod fault;
 mod language;
-mod renderer;
-mod templates;
+mod mail;
+mod mjml;
+mod sample;
+mod syntax;
+mod template;
 #[cfg(test)]
 mod tests;
+mod variables;
 
-use chrono::{DateTime, Utc};
+pub use self::defaults::Defaults;
+pub use self::language::direction;
+pub use self::mail::{Expiring, Facts, Mail, Rendered};
+pub use self::sample::{Sample, SampleFault};
+pub use self::template::{MAX_RENDERED, MAX_SOURCE, MAX_SUBJECT, RenderError, Template};
+pub use self::variables::{Variable, variables};
 
-pub use self::renderer::Renderer;
-
-/// The languages that every mail is written in.
+/// The languages that Usher's own templates are written in.
 pub const LANGUAGES: [&str; 5] = ["ar", "de", "en", "es", "fr"];
-
-/// Which mail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// You are invited (L1).
-    Invitation,
-    /// You have not accepted yet (L14).
-    Reminder,
-    /// An account was created for you (L2).
-    AccountCreated,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Invitation, Self::Reminder, Self::AccountCreated];
-
-    /// The folder of its templates.
-    pub(crate) fn folder(self) -> &'static str {
-        match self {
-            Self::Invitation => "invitation",
-            Self::Reminder => "reminder",
-            Self::AccountCreated => "account_created",
-        }
-    }
-}
-
-/// What a mail tells.
-#[derive(Debug, Clone)]
-pub struct MailContext<'a> {
-    /// The recipient's language (BCP 47); empty: not known.
-    pub language: &'a str,
-    /// The tenant's language, for recipients whose own is not known or not written yet.
-    pub default_language: &'a str,
-    /// Who invites.
-    pub tenant_name: &'a str,
-    /// For the salutation; empty: none.
-    pub first_name: &'a str,
-    /// The link of an invitation, token included.
-    pub link: Option<&'a str>,
-    /// A generated password, which has to be changed at the first sign-in.
-    pub one_time_password: Option<&'a str>,
-    /// Where to sign in, on mails without an invitation's link.
-    pub sign_in_url: Option<&'a str>,
-    /// When the link dies; shown as a date.
-    pub lapses_at: Option<DateTime<Utc>>,
-    /// The step of the reminder ladder, from 1; on other mails 0.
-    pub reminder_step: i32,
-    /// A customised subject and text, each in place of the default one unless it is empty (L11).
-    pub message: Option<&'a usher_core::invitation::Message>,
-    /// It is a test (L12), and says so.
-    pub test: bool,
-}
-
-/// A mail, ready to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
-    /// One line.
-    pub subject: String,
-    /// The text part. Lines end with `\n`; each link has a line of its own.
-    pub text: String,
-    /// The HTML part.
-    pub html: String,
-    /// The language that it was written in (BCP 47), for Content-Language.
-    pub language: String,
-}

@@ -16,6 +16,7 @@ use crate::invitation::Invitation;
 use crate::job::{ChunkKey, ItemResult, Job};
 use crate::role::{Assignment, CustomRole, Scope};
 use crate::seats::SeatEntry;
+use crate::template::TemplateVersion;
 use crate::tenant::Tenant;
 use crate::timer::{Timer, TimerKey};
 use crate::user::User;
@@ -77,6 +78,7 @@ impl Act {
             group: None,
             role: String::new(),
             session: String::new(),
+            template: String::new(),
             job: None,
             sealed: None,
             trace_parent: self.trace_parent.clone(),
@@ -138,6 +140,8 @@ pub struct Changeset {
     pub timers: BTreeMap<TimerKey, Option<Timer>>,
     /// Sign-ins: beside the account, so that they are no change of it.
     pub logins: BTreeMap<(TenantId, UserId), Timestamp>,
+    /// Versions of mail templates, each new.
+    pub templates: Vec<TemplateVersion>,
     /// Memberships of groups: added (`true`) or removed.
     pub memberships: BTreeMap<(TenantId, GroupId, UserId), bool>,
     /// Roles of users: given (`true`) or taken away.
@@ -178,6 +182,7 @@ impl Changeset {
             && self.attempts.is_empty()
             && self.timers.is_empty()
             && self.logins.is_empty()
+            && self.templates.is_empty()
             && self.seats.is_empty()
             && self.memberships.is_empty()
             && self.assignments.is_empty()
@@ -240,6 +245,7 @@ impl Changeset {
         }
         self.timers.extend(later.timers);
         self.logins.extend(later.logins);
+        self.templates.extend(later.templates);
         self.seats.extend(later.seats);
         // What was said of a group before it was deleted went with it.
         let gone = |tenant: &TenantId, group: &GroupId| later.deleted_groups.contains(&(*tenant, *group));

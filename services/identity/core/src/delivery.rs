@@ -8,6 +8,7 @@ use crate::clock::{Timestamp, to_micros};
 use crate::email::EmailAddress;
 use crate::ids::{ClaimId, DeliveryId, InvitationId, TenantId, UserId};
 use crate::invitation::Message;
+use crate::template::TemplateKind;
 
 /// Which mail it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,16 +19,18 @@ pub enum DeliveryKind {
     Reminder,
     AccountCreated,
     ExpiryWarning,
+    FreshLink,
     Test,
 }
 
 impl DeliveryKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Invitation,
         Self::Reminder,
         Self::AccountCreated,
         Self::ExpiryWarning,
+        Self::FreshLink,
         Self::Test,
     ];
 
@@ -38,6 +41,7 @@ impl DeliveryKind {
             Self::Reminder => "REMINDER",
             Self::AccountCreated => "ACCOUNT_CREATED",
             Self::ExpiryWarning => "EXPIRY_WARNING",
+            Self::FreshLink => "FRESH_LINK",
             Self::Test => "TEST",
         }
     }
@@ -45,6 +49,22 @@ impl DeliveryKind {
     /// The reverse of `as_str`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether it brings the link of an invitation.
+    pub fn has_link(self) -> bool {
+        matches!(self, Self::Invitation | Self::Reminder | Self::FreshLink)
+    }
+
+    /// The template that it is made with; a test shows the invitation (L12).
+    pub fn template(self) -> TemplateKind {
+        match self {
+            Self::Invitation | Self::Test => TemplateKind::Invitation,
+            Self::Reminder => TemplateKind::Reminder,
+            Self::AccountCreated => TemplateKind::AccountCreated,
+            Self::FreshLink => TemplateKind::FreshLink,
+            Self::ExpiryWarning => TemplateKind::ExpiryWarning,
+        }
     }
 }
 

@@ -72,6 +72,8 @@ event_types! {
     RoleUpdated = "role.updated",
     /// It was deleted.
     RoleDeleted = "role.deleted",
+    /// A mail template of the tenant's own was saved or reset.
+    TemplateUpdated = "template.updated",
     /// A bulk job began.
     JobStarted = "job.started",
     /// It ended.
@@ -190,6 +192,9 @@ pub struct Event {
     /// On a role in a programme session.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub session: String,
+    /// On `template.updated`: kind, step and language, as `REMINDER/2/fr`.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub template: String,
     /// On `job.*`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub job: Option<JobId>,

@@ -20,6 +20,7 @@ pub mod refusal;
 pub mod role;
 pub mod seats;
 pub mod status;
+pub mod template;
 pub mod tenant;
 pub mod text;
 pub mod timer;

@@ -96,7 +96,7 @@ impl DeliveryKind {
     pub fn is_automatic(self) -> bool {
         match self {
             Self::Reminder | Self::ExpiryWarning => true,
-            Self::Invitation | Self::AccountCreated | Self::Test => false,
+            Self::Invitation | Self::AccountCreated | Self::FreshLink | Self::Test => false,
         }
     }
 }

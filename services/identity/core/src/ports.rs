@@ -22,6 +22,7 @@ use crate::job::{ItemInput, ItemResult, Job, JobState, Selection};
 use crate::role::{Assignment, CustomRole, RoleRef, Scope};
 use crate::seats::{SeatEntry, SeatUsage, Seats};
 use crate::status::StatusName;
+use crate::template::{TemplateKey, TemplateVersion};
 use crate::tenant::Tenant;
 use crate::timer::Timer;
 use crate::user::User;
@@ -431,6 +432,22 @@ pub trait Directory: Send + Sync {
         before: Timestamp,
         limit: u32,
     ) -> Result<Vec<(UserId, DeliveryId)>, StoreError>;
+    /// One version of a template.
+    async fn template(
+        &self,
+        tenant: TenantId,
+        key: &TemplateKey,
+        version: i64,
+    ) -> Result<Option<TemplateVersion>, StoreError>;
+    /// One page of the versions of a template, the newest first: those before the version `before`. Their texts are
+    /// left empty.
+    async fn list_template_versions(
+        &self,
+        tenant: TenantId,
+        key: &TemplateKey,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<TemplateVersion>, StoreError>;
     /// The changes of an account and of its invitations, the newest first. Never pruned with the outbox.
     async fn history(&self, tenant: TenantId, user: UserId, limit: u32) -> Result<Vec<Event>, StoreError>;
 }

@@ -104,6 +104,8 @@ pub enum Refusal {
     WaitsForSeat(String),
     #[error("there is no such selection any more: previews are kept for an hour; preview it again (PreviewSelection)")]
     SelectionNotFound,
+    #[error("there is no such version of this template; list them with ListTemplateVersions")]
+    TemplateNotFound,
     #[error("there is no job {0} in this tenant")]
     JobNotFound(String),
     #[error("the job {0} has not ended; wait for it (WatchJob), or stop it (CancelJob)")]

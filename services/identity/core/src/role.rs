@@ -73,6 +73,8 @@ permissions! {
     RolesDefine = "roles.define": "Make roles of chosen permissions.",
     JobsRun = "jobs.run": "Preview selections, and start, cancel, repeat and undo bulk jobs; each item needs the permission of its action too.",
     JobsRead = "jobs.read": "Read bulk jobs and their reports.",
+    TemplatesRead = "templates.read": "Read mail templates and preview them.",
+    TemplatesUpdate = "templates.update": "Change mail templates and reset them.",
     SeatsRead = "seats.read": "Read the usage, the ledger and the forecast of seats.",
     AuditRead = "audit.read": "Read the audit log.",
     AuditExport = "audit.export": "Export the audit log to files.",

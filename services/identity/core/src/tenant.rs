@@ -8,6 +8,7 @@ use crate::ids::TenantId;
 use crate::pacing::{self, QuietHours};
 use crate::refusal::FieldViolation;
 use crate::seats::SeatPolicy;
+use crate::template::OwnTemplates;
 
 /// Steps of a reminder ladder.
 pub const MAX_REMINDERS: usize = 10;
@@ -26,6 +27,9 @@ pub struct Tenant {
     pub settings: Settings,
     /// When it was created.
     pub created_at: Timestamp,
+    /// The mail templates of its own. They are no settings: saving one leaves `version` as it is.
+    #[serde(default)]
+    pub templates: OwnTemplates,
 }
 
 /// What may be changed of a tenant.
@@ -66,6 +70,10 @@ pub struct Settings {
     /// When the last pause ended: mails that were due before wait for their turn.
     #[serde(default)]
     pub mail_resumed_at: Option<Timestamp>,
+    /// Where recipients of reminders and warnings say that they want no more of them: `https:` or `mailto:`, with
+    /// `{user_id}` for theirs; empty: nowhere.
+    #[serde(default)]
+    pub unsubscribe_url: String,
 }
 
 const MINUTE: i64 = 60;
@@ -90,6 +98,7 @@ impl Settings {
             daily_mail_cap: 0,
             mail_paused_at: None,
             mail_resumed_at: None,
+            unsubscribe_url: String::new(),
         }
     }
 

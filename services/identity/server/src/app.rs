@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use usher_content::Renderer;
 use usher_core::audit::AuditKeys;
 use usher_core::change::Leases;
 use usher_core::clock::{Clock, Timestamp};
@@ -21,6 +20,7 @@ use crate::operations::access::AccessCache;
 use crate::operations::engine::{Engine, Failure};
 use crate::operations::gather::UserReader;
 use crate::operations::passwords::Passwords;
+use crate::operations::templates::Templates;
 use crate::status::refused;
 
 /// The parts of the service, shared.
@@ -41,11 +41,11 @@ pub(crate) struct App {
     /// For links, one-time passwords and page tokens.
     pub keys: Arc<LinkKeys>,
     /// For mails.
-    pub renderer: Arc<Renderer>,
     /// What the audit log is sealed with.
     pub audit_keys: Arc<AuditKeys>,
     /// For the audit log, beside changes.
     pub recorder: Recorder,
+    pub templates: Arc<Templates>,
     /// Who may do what.
     pub permissions: Permissions,
     /// Wakes the work on jobs.

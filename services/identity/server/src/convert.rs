@@ -1,5 +1,7 @@
 //! Core's types as messages. Pure; no conversion can fail.
 
+pub(crate) mod templates;
+
 use prost_types::{Duration, Timestamp as ProtoTimestamp};
 use usher_core::clock::Timestamp;
 use usher_core::delivery::{Attempt, Delivery, DeliveryKind, DeliveryStateName, Outcome, Phase};
@@ -67,6 +69,7 @@ pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
         seat_limit: settings.seat_limit,
         sender_name: settings.sender_name.clone(),
         reply_to: settings.reply_to.clone(),
+        unsubscribe_url: settings.unsubscribe_url.clone(),
         create_time: Some(time(tenant.created_at)),
         version: tenant.version,
         no_reminders: settings.reminder_ladder_seconds.is_empty(),
@@ -351,6 +354,7 @@ fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
         DeliveryKind::Reminder => proto::DeliveryKind::Reminder,
         DeliveryKind::AccountCreated => proto::DeliveryKind::AccountCreated,
         DeliveryKind::ExpiryWarning => proto::DeliveryKind::ExpiryWarning,
+        DeliveryKind::FreshLink => proto::DeliveryKind::FreshLink,
         DeliveryKind::Test => proto::DeliveryKind::Test,
     }
 }
@@ -470,6 +474,7 @@ pub(crate) fn event(event: &Event) -> LifecycleEvent {
         group_id: event.group.map(|id| id.to_string()).unwrap_or_default(),
         role: event.role.clone(),
         session_id: event.session.clone(),
+        template: event.template.clone(),
         job_id: event.job.map(|id| id.to_string()).unwrap_or_default(),
         audit_sequence: event.sealed.as_ref().map_or(0, |sealed| sealed.sequence),
         audit_chain: event

@@ -31,7 +31,6 @@ use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 use usher_bus::memory::MemoryBus;
 use usher_bus::rabbitmq::RabbitMq;
-use usher_content::Renderer;
 use usher_core::clock::Clock;
 use usher_core::ports::Store;
 use usher_platform::{Context, Failure};
@@ -52,6 +51,7 @@ use crate::operations::access::AccessCache;
 use crate::operations::engine::Engine;
 use crate::operations::gather::UserReader;
 use crate::operations::passwords::Passwords;
+use crate::operations::templates::Templates;
 use crate::server::Api;
 
 /// A service that listens.
@@ -134,7 +134,7 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         keys,
         audit_keys: Arc::clone(&audit_keys),
         recorder: recorder.clone(),
-        renderer: Arc::new(Renderer::new()),
+        templates: Arc::new(Templates::new(Arc::clone(&store))),
         permissions: config.authorization.permissions()?,
         job_started: Arc::new(Notify::new()),
         shutdown: context.shutdown.clone(),

@@ -1,108 +1,159 @@
-//! Mails as they are sent: what an account and its delivery say, put into the templates.
+//! Mails as they are sent: what an account and its delivery say, put into the template that is theirs.
 
-use usher_content::{Kind, MailContext, Rendered};
+use std::sync::Arc;
+
+use usher_content::{Facts, Mail, Rendered};
 use usher_core::account::Account;
 use usher_core::delivery::{Delivery, DeliveryKind, TestContent};
+use usher_core::ids::UserId;
+use usher_core::template::TemplateKind;
 use usher_core::tenant::Tenant;
 use usher_core::token::InvitationToken;
 use usher_core::user::Credential;
 use usher_proto::identity::v1::OutgoingMail;
 
 use crate::app::App;
+use crate::operations::engine::Failure;
 
-/// The mail of a delivery to an account.
-pub(crate) fn mail(app: &App, account: &Account, delivery: &Delivery) -> OutgoingMail {
+/// A mail that is to be written, as it stood when it was claimed.
+pub(crate) enum Letter {
+    /// To a person.
+    Personal(Box<Account>, Box<Delivery>),
+    /// A test, which belongs to nobody (L12).
+    Test(Arc<Tenant>, Box<Delivery>),
+}
+
+impl Letter {
+    /// Writes it.
+    pub(crate) async fn write(&self, app: &App) -> Result<OutgoingMail, Failure> {
+        match self {
+            Self::Personal(account, delivery) => personal(app, account, delivery).await,
+            Self::Test(tenant, delivery) => test(app, tenant, delivery).await,
+        }
+    }
+}
+
+async fn personal(app: &App, account: &Account, delivery: &Delivery) -> Result<OutgoingMail, Failure> {
     let Account {
         tenant,
         user,
         invitation,
         ..
     } = account;
-    let link = delivery.invitation.map(|invitation| {
-        app.sender.link(
-            &app.keys,
-            tenant.id,
-            InvitationToken {
-                invitation,
-                generation: delivery.generation,
-            },
-        )
+    let token = delivery.invitation.map(|invitation| InvitationToken {
+        invitation,
+        generation: delivery.generation,
     });
+    let link = match token {
+        Some(token) => app.sender.link(&app.keys, tenant.id, token),
+        None => app.sender.sign_in_url.clone(),
+    };
     let password = match (delivery.kind, &user.credential) {
         (DeliveryKind::AccountCreated, Credential::OneTime { generation }) => {
-            Some(app.keys.one_time_password(tenant.id, user.id, *generation))
+            app.keys.one_time_password(tenant.id, user.id, *generation)
         }
-        _ => None,
+        _ => String::new(),
     };
     let invitation = invitation
         .as_ref()
         .filter(|invitation| Some(invitation.id) == delivery.invitation);
-    let kind = match delivery.kind {
-        DeliveryKind::Invitation | DeliveryKind::Test => Kind::Invitation,
-        DeliveryKind::Reminder => Kind::Reminder,
-        DeliveryKind::AccountCreated | DeliveryKind::ExpiryWarning => Kind::AccountCreated,
-    };
-    let rendered = app.renderer.render(
-        kind,
-        &MailContext {
-            language: &user.profile.language,
-            default_language: &tenant.settings.default_language,
-            tenant_name: &tenant.settings.display_name,
-            first_name: &user.profile.first_name,
-            link: link.as_deref(),
-            one_time_password: password.as_deref(),
-            sign_in_url: Some(app.sender.sign_in_url.as_str()).filter(|url| !url.is_empty()),
-            lapses_at: invitation.map(|invitation| invitation.lapses_at),
-            reminder_step: delivery.reminder_step,
-            message: invitation.and_then(|invitation| invitation.message.as_ref()),
-            test: false,
+    let lapses_at = invitation.map_or(delivery.give_up_at, |invitation| invitation.lapses_at);
+    let facts = match delivery.kind {
+        DeliveryKind::Invitation | DeliveryKind::Test => Facts::Invitation { lapses_at },
+        DeliveryKind::FreshLink => Facts::FreshLink { lapses_at },
+        DeliveryKind::Reminder => Facts::Reminder {
+            step: delivery.reminder_step,
+            lapses_at,
         },
-    );
+        DeliveryKind::ExpiryWarning => Facts::ExpiryWarning {
+            expires_at: delivery.give_up_at,
+            now: app.now(),
+        },
+        DeliveryKind::AccountCreated => Facts::AccountCreated {
+            one_time_password: &password,
+        },
+    };
+    let chosen = app
+        .templates
+        .choose(tenant, facts.kind(), delivery.reminder_step, &user.profile.language)
+        .await?;
+    let unsubscribe_url = unsubscribe_url(tenant, facts.kind(), user.id);
+    let mail = Mail {
+        language: &chosen.language,
+        tenant_name: &tenant.settings.display_name,
+        first_name: &user.profile.first_name,
+        last_name: &user.profile.last_name,
+        link: &link,
+        unsubscribe_url: &unsubscribe_url,
+        message: invitation.and_then(|invitation| invitation.message.as_ref()),
+        test: false,
+        facts,
+    };
+    let rendered = filled(chosen.template.render(&mail))?;
     let name = format!("{} {}", user.profile.first_name, user.profile.last_name);
-    outgoing(app, tenant, delivery, name.trim(), rendered)
+    let outgoing = outgoing(app, tenant, delivery, name.trim(), rendered);
+    Ok(OutgoingMail {
+        unsubscribe_url,
+        ..outgoing
+    })
 }
 
-/// The mail of a test delivery (L12).
-pub(crate) fn test_mail(app: &App, tenant: &Tenant, delivery: &Delivery) -> OutgoingMail {
+async fn test(app: &App, tenant: &Tenant, delivery: &Delivery) -> Result<OutgoingMail, Failure> {
     let empty = TestContent {
         language: String::new(),
         first_name: String::new(),
         message: None,
     };
     let content = delivery.test.as_ref().unwrap_or(&empty);
-    outgoing(
-        app,
-        tenant,
-        delivery,
-        &content.first_name,
-        sample(app, tenant, content, 0, true),
-    )
+    let rendered = sample(app, tenant, content, 0, true).await?;
+    Ok(outgoing(app, tenant, delivery, &content.first_name, rendered))
 }
 
 /// An invitation, or a step of its ladder, with a link that leads nowhere.
-pub(crate) fn sample(app: &App, tenant: &Tenant, content: &TestContent, reminder_step: i32, test: bool) -> Rendered {
-    let link = app.sender.sample_link(tenant.id);
-    let kind = if reminder_step > 0 {
-        Kind::Reminder
+pub(crate) async fn sample(
+    app: &App,
+    tenant: &Tenant,
+    content: &TestContent,
+    reminder_step: i32,
+    test: bool,
+) -> Result<Rendered, Failure> {
+    let lapses_at = app.now() + tenant.settings.invitation_lifetime();
+    let facts = if reminder_step > 0 {
+        Facts::Reminder {
+            step: reminder_step,
+            lapses_at,
+        }
     } else {
-        Kind::Invitation
+        Facts::Invitation { lapses_at }
     };
-    app.renderer.render(
-        kind,
-        &MailContext {
-            language: &content.language,
-            default_language: &tenant.settings.default_language,
-            tenant_name: &tenant.settings.display_name,
-            first_name: &content.first_name,
-            link: Some(&link),
-            one_time_password: None,
-            sign_in_url: None,
-            lapses_at: Some(app.now() + tenant.settings.invitation_lifetime()),
-            reminder_step,
-            message: content.message.as_ref(),
-            test,
-        },
-    )
+    let chosen = app
+        .templates
+        .choose(tenant, facts.kind(), reminder_step, &content.language)
+        .await?;
+    filled(chosen.template.render(&Mail {
+        language: &chosen.language,
+        tenant_name: &tenant.settings.display_name,
+        first_name: &content.first_name,
+        last_name: "",
+        link: &app.sender.sample_link(tenant.id),
+        unsubscribe_url: "",
+        message: content.message.as_ref(),
+        test,
+        facts,
+    }))
+}
+
+/// Where a recipient says that they want no more mails of a kind; empty: nowhere.
+pub(crate) fn unsubscribe_url(tenant: &Tenant, kind: TemplateKind, user: UserId) -> String {
+    if kind.is_optional() {
+        tenant.settings.unsubscribe_url.replace("{user_id}", &user.to_string())
+    } else {
+        String::new()
+    }
+}
+
+pub(crate) fn filled(rendered: Result<Rendered, usher_content::RenderError>) -> Result<Rendered, Failure> {
+    rendered.map_err(|error| Failure::Internal(error.to_string()))
 }
 
 fn outgoing(app: &App, tenant: &Tenant, delivery: &Delivery, to_name: &str, rendered: Rendered) -> OutgoingMail {
@@ -123,5 +174,6 @@ fn outgoing(app: &App, tenant: &Tenant, delivery: &Delivery, to_name: &str, rend
         text: rendered.text,
         html: rendered.html,
         language: rendered.language,
+        unsubscribe_url: String::new(),
     }
 }

@@ -29,6 +29,7 @@ use usher_proto::identity::v1::group_service_server::GroupServiceServer;
 use usher_proto::identity::v1::invitation_service_server::InvitationServiceServer;
 use usher_proto::identity::v1::role_service_server::RoleServiceServer;
 use usher_proto::identity::v1::seat_service_server::SeatServiceServer;
+use usher_proto::identity::v1::template_service_server::TemplateServiceServer;
 use usher_proto::identity::v1::tenant_service_server::TenantServiceServer;
 use usher_proto::identity::v1::transfer_service_server::TransferServiceServer;
 use usher_proto::identity::v1::user_service_server::UserServiceServer;
@@ -48,7 +49,7 @@ const MAX_REQUEST: usize = 4 << 20;
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Names of the services, as health and reflection know them.
-pub(crate) const SERVICES: [&str; 13] = [
+pub(crate) const SERVICES: [&str; 14] = [
     "usher.identity.v1.AccessService",
     "usher.identity.v1.AuditService",
     "usher.identity.v1.BulkService",
@@ -58,6 +59,7 @@ pub(crate) const SERVICES: [&str; 13] = [
     "usher.identity.v1.InvitationService",
     "usher.identity.v1.RoleService",
     "usher.identity.v1.SeatService",
+    "usher.identity.v1.TemplateService",
     "usher.identity.v1.TenantService",
     "usher.identity.v1.TransferService",
     "usher.identity.v1.UserService",
@@ -202,6 +204,7 @@ async fn serve(
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
+        .add_service(late!(|it| bounded!(TemplateServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(TenantServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(UserServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(BulkServiceServer, it.app.clone())))

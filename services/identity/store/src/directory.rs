@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::Iterable as _;
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select};
 use usher_core::account::{Account, Belonging};
 use usher_core::clock::Timestamp;
 use usher_core::event::Event;
@@ -16,11 +18,12 @@ use usher_core::ports::{
 };
 use usher_core::role::{Assignment, CustomRole};
 use usher_core::seats::{SeatEntry, SeatUsage};
+use usher_core::template::{TemplateKey, TemplateVersion};
 use usher_core::tenant::Tenant;
 use usher_core::user::User;
 use uuid::Uuid;
 
-use crate::entity::{group, history, invitation, outbox, role, tenant, user};
+use crate::entity::{group, history, invitation, outbox, role, template, tenant, user};
 use crate::error::store_error;
 use crate::load::{Locking, load, people};
 use crate::sql::{Sql, columns_of};
@@ -28,6 +31,15 @@ use crate::{SeaStore, list, list_people};
 
 /// Keys of one statement: twice as many values are bound on SQLite, whose limit is 32,766.
 const CHUNK: usize = 10_000;
+
+fn versions_of(tenant: TenantId, key: &TemplateKey) -> Select<template::Entity> {
+    use template::Column;
+    template::Entity::find()
+        .filter(Column::TenantId.eq(tenant.0))
+        .filter(Column::Kind.eq(key.kind.as_str()))
+        .filter(Column::Step.eq(key.step))
+        .filter(Column::Language.eq(key.language.as_str()))
+}
 
 #[async_trait]
 impl Directory for SeaStore {
@@ -233,6 +245,50 @@ impl Directory for SeaStore {
         let mails: Vec<(Uuid, Uuid)> = mails.into_tuple().all(&self.reader).await.map_err(store_error)?;
         let ids = |(user, mail)| (UserId(user), DeliveryId(mail));
         Ok(mails.into_iter().map(ids).collect())
+    }
+
+    async fn template(
+        &self,
+        tenant: TenantId,
+        key: &TemplateKey,
+        version: i64,
+    ) -> Result<Option<TemplateVersion>, StoreError> {
+        let row = versions_of(tenant, key)
+            .filter(template::Column::Version.eq(version))
+            .one(&self.reader)
+            .await;
+        row.map_err(store_error)?.map(TemplateVersion::try_from).transpose()
+    }
+
+    async fn list_template_versions(
+        &self,
+        tenant: TenantId,
+        key: &TemplateKey,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<TemplateVersion>, StoreError> {
+        // Their texts stay where they are.
+        let mut select = versions_of(tenant, key).select_only();
+        for column in template::Column::iter() {
+            select = match column {
+                template::Column::Subject | template::Column::Body | template::Column::Mjml => {
+                    select.column_as(Expr::val(""), column)
+                }
+                column => select.column(column),
+            };
+        }
+        if let Some(before) = before {
+            select = select.filter(template::Column::Version.lt(before));
+        }
+        let rows = select
+            .order_by_desc(template::Column::Version)
+            .limit(u64::from(limit))
+            .all(&self.reader)
+            .await;
+        rows.map_err(store_error)?
+            .into_iter()
+            .map(TemplateVersion::try_from)
+            .collect()
     }
 
     async fn history(&self, tenant: TenantId, user: UserId, limit: u32) -> Result<Vec<Event>, StoreError> {

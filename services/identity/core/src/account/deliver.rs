@@ -194,7 +194,7 @@ impl Account {
     fn is_wanted(&self, delivery: &Delivery, now: Timestamp) -> bool {
         let onboarding = self.onboarding_now(now);
         let expected = match delivery.kind {
-            DeliveryKind::Invitation | DeliveryKind::Reminder => {
+            DeliveryKind::Invitation | DeliveryKind::Reminder | DeliveryKind::FreshLink => {
                 matches!(onboarding, Some(Onboarding::Pending | Onboarding::Invited))
             }
             DeliveryKind::AccountCreated | DeliveryKind::ExpiryWarning => onboarding == Some(Onboarding::Active),
@@ -206,11 +206,13 @@ impl Account {
     /// Whether what the mail says still holds: its link is the newest and lives, its password and its address are theirs.
     pub(super) fn is_current(&self, delivery: &Delivery, now: Timestamp) -> bool {
         match delivery.kind {
-            DeliveryKind::Invitation | DeliveryKind::Reminder => self.invitation.as_ref().is_some_and(|invitation| {
-                Some(invitation.id) == delivery.invitation
-                    && invitation.generation == delivery.generation
-                    && invitation.is_open(now)
-            }),
+            DeliveryKind::Invitation | DeliveryKind::Reminder | DeliveryKind::FreshLink => {
+                self.invitation.as_ref().is_some_and(|invitation| {
+                    Some(invitation.id) == delivery.invitation
+                        && invitation.generation == delivery.generation
+                        && invitation.is_open(now)
+                })
+            }
             DeliveryKind::AccountCreated => {
                 let password_lives = match self.user.credential {
                     Credential::OneTime { generation } => generation == delivery.generation,
@@ -303,7 +305,7 @@ impl Account {
     /// S2: the mail was really handed to a mail server.
     fn on_handed_over(&mut self, index: usize, act: &Act, changes: &mut Changeset) {
         let delivery = self.deliveries[index].clone();
-        if !matches!(delivery.kind, DeliveryKind::Invitation | DeliveryKind::Reminder) {
+        if !delivery.kind.has_link() {
             return;
         }
         if self.user.status.onboarding() == Some(Onboarding::Pending) {

@@ -38,7 +38,7 @@ impl Account {
         );
         for delivery in &self.deliveries {
             let (action, wanted) = match delivery.kind {
-                DeliveryKind::Invitation => (NextAction::SendInvitation, waiting),
+                DeliveryKind::Invitation | DeliveryKind::FreshLink => (NextAction::SendInvitation, waiting),
                 DeliveryKind::Reminder => (NextAction::SendReminder, waiting),
                 DeliveryKind::ExpiryWarning => (NextAction::SendExpiryWarning, true),
                 DeliveryKind::AccountCreated | DeliveryKind::Test => (NextAction::SendAccountCreated, true),

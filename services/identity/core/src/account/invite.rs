@@ -59,7 +59,7 @@ impl Account {
         }
         self.check_invitable()?;
         self.cancel_deliveries(id, act, changes);
-        self.renew(message, act, changes);
+        self.renew(DeliveryKind::Invitation, message, act, changes);
         Ok(())
     }
 
@@ -75,7 +75,7 @@ impl Account {
         if !lapsed || self.check_invitable().is_err() {
             return Effect::Unchanged;
         }
-        self.renew(None, act, changes);
+        self.renew(DeliveryKind::FreshLink, None, act, changes);
         Effect::Changed
     }
 
@@ -169,10 +169,10 @@ impl Account {
             lapses_at,
             accepted_at: None,
         });
-        self.queue_invitation(act, changes);
+        self.queue_invitation(DeliveryKind::Invitation, act, changes);
     }
 
-    fn renew(&mut self, message: Option<Message>, act: &Act, changes: &mut Changeset) {
+    fn renew(&mut self, kind: DeliveryKind, message: Option<Message>, act: &Act, changes: &mut Changeset) {
         let lapses_at = act.now + self.tenant.settings.invitation_lifetime();
         if let Some(invitation) = &mut self.invitation {
             invitation.generation += 1;
@@ -185,10 +185,10 @@ impl Account {
             invitation.last_step = 0;
             invitation.lapses_at = lapses_at;
         }
-        self.queue_invitation(act, changes);
+        self.queue_invitation(kind, act, changes);
     }
 
-    fn queue_invitation(&mut self, act: &Act, changes: &mut Changeset) {
+    fn queue_invitation(&mut self, kind: DeliveryKind, act: &Act, changes: &mut Changeset) {
         let Some(invitation) = &self.invitation else { return };
         let (id, lapses_at) = (invitation.id, invitation.lapses_at);
         self.save_invitation(changes);
@@ -196,22 +196,13 @@ impl Account {
         let mut queued = self.event(act, EventType::InvitationQueued);
         queued.invitation = Some(id);
         changes.events.push(queued);
-        self.queue_invitation_mail(act, changes);
+        self.queue_invitation_mail(kind, act, changes);
     }
 
-    fn queue_invitation_mail(&mut self, act: &Act, changes: &mut Changeset) {
+    fn queue_invitation_mail(&mut self, kind: DeliveryKind, act: &Act, changes: &mut Changeset) {
         let Some(invitation) = &self.invitation else { return };
         let (id, generation, lapses_at) = (invitation.id, invitation.generation, invitation.lapses_at);
-        self.queue_delivery(
-            DeliveryKind::Invitation,
-            Some(id),
-            generation,
-            0,
-            act.now,
-            lapses_at,
-            act,
-            changes,
-        );
+        self.queue_delivery(kind, Some(id), generation, 0, act.now, lapses_at, act, changes);
     }
 
     /// Schedules the next step of the ladder, if the invitation is open, its first mail has ended, and no mail with its
@@ -257,7 +248,7 @@ impl Account {
         if invitation.ladder_from.is_some() {
             self.schedule_reminder(act, changes);
         } else if !self.has_live_mail(invitation) {
-            self.queue_invitation_mail(act, changes);
+            self.queue_invitation_mail(DeliveryKind::Invitation, act, changes);
         }
     }
 

@@ -84,7 +84,9 @@ impl Detached {
 pub(super) fn due_event(delivery: &Delivery, user: Option<&User>, act: &Act) -> Event {
     let kind = match delivery.kind {
         DeliveryKind::Reminder | DeliveryKind::ExpiryWarning => EventType::ReminderDue,
-        DeliveryKind::Invitation | DeliveryKind::AccountCreated | DeliveryKind::Test => EventType::InvitationDue,
+        DeliveryKind::Invitation | DeliveryKind::AccountCreated | DeliveryKind::FreshLink | DeliveryKind::Test => {
+            EventType::InvitationDue
+        }
     };
     delivery_event(delivery, user, kind, act)
 }

@@ -322,7 +322,7 @@ impl InvitationService for App {
             first_name,
             message,
         };
-        let rendered = render::sample(self, &tenant, &content, body.reminder_step, false);
+        let rendered = render::sample(self, &tenant, &content, body.reminder_step, false).await?;
         Ok(Response::new(PreviewInvitationResponse {
             subject: rendered.subject,
             text: rendered.text,

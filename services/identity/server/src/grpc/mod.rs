@@ -16,6 +16,7 @@ mod profiles;
 pub(crate) mod role_service;
 mod seat_service;
 mod selecting;
+mod template_service;
 mod tenant_service;
 mod transfer_service;
 mod user_service;

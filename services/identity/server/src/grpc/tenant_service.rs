@@ -11,6 +11,7 @@ use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
 use usher_core::role::Permission;
 use usher_core::seats;
+use usher_core::template::OwnTemplates;
 use usher_core::tenant::{Settings, Tenant};
 use usher_core::text;
 use usher_proto::identity::v1::tenant_service_server::TenantService;
@@ -40,6 +41,7 @@ const PATHS: &[&str] = &[
     "quiet_hours",
     "daily_mail_cap",
     "expiry_warnings",
+    "unsubscribe_url",
 ];
 
 #[tonic::async_trait]
@@ -82,6 +84,7 @@ impl TenantService for App {
                 return Err(Refusal::TenantExists(id.to_string()));
             }
             let tenant = Arc::new(Tenant {
+                templates: OwnTemplates::default(),
                 id,
                 version: 1,
                 settings: settings.clone(),
@@ -207,6 +210,25 @@ async fn switch_mail<M: prost::Message>(
     Ok(app.engine.run(command).await?)
 }
 
+/// Characters of the address for those who want no more mails.
+const MAX_URL: usize = 500;
+
+/// An address for List-Unsubscribe: in ASCII, since it stands in a header.
+fn unsubscribe_url(text: &str) -> Result<String, String> {
+    let text = text::line(text, MAX_URL)?;
+    if text.is_empty() {
+        return Ok(text);
+    }
+    let fault =
+        || "is no address; write for example https://school.example/stop?user={user_id}, or mailto:…".to_owned();
+    let url = url::Url::parse(&text.replace("{user_id}", "0")).map_err(|_| fault())?;
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"\\".contains(&b));
+    match url.scheme() {
+        "https" | "mailto" if plain => Ok(text),
+        _ => Err(fault()),
+    }
+}
+
 fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
     match path {
         "default_language" => !tenant.default_language.is_empty(),
@@ -221,6 +243,7 @@ fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
         "quiet_hours" => tenant.quiet_hours.is_some(),
         "daily_mail_cap" => tenant.daily_mail_cap != 0,
         "expiry_warnings" => !tenant.expiry_warnings.is_empty(),
+        "unsubscribe_url" => !tenant.unsubscribe_url.is_empty(),
         _ => true,
     }
 }
@@ -248,6 +271,9 @@ fn set(settings: &mut Settings, given: &ProtoTenant, path: &str, faults: &mut Fa
         "no_reminders" if given.no_reminders => settings.reminder_ladder_seconds.clear(),
         "seat_limit" => settings.seat_limit = given.seat_limit,
         "sender_name" => settings.sender_name = faults.take("tenant.sender_name", text::name(&given.sender_name, 100)),
+        "unsubscribe_url" => {
+            settings.unsubscribe_url = faults.take("tenant.unsubscribe_url", unsubscribe_url(&given.unsubscribe_url));
+        }
         "seat_policy" => match SeatPolicy::try_from(given.seat_policy) {
             Ok(SeatPolicy::Unspecified | SeatPolicy::Refuse) => settings.seat_policy = seats::SeatPolicy::Refuse,
             Ok(SeatPolicy::Wait) => settings.seat_policy = seats::SeatPolicy::Wait,

@@ -18,9 +18,9 @@ use crate::app::App;
 use crate::authorize::Caller;
 use crate::call::{by_worker, finish, tenant as parse_tenant};
 use crate::convert;
-use crate::operations::engine::Command;
+use crate::operations::engine::{Answer, Command};
 use crate::parse::{Faults, MAX_IDS};
-use crate::render;
+use crate::render::Letter;
 
 /// Characters of a server's answer that are kept.
 const MAX_RESPONSE: usize = 500;
@@ -41,7 +41,7 @@ impl WorkService for App {
         }
         finish(faults)?;
         self.permit_worker(&caller)?;
-        let (app, leases, act) = (self.clone(), self.leases, by_worker());
+        let (leases, act) = (self.leases, by_worker());
         let keys = Keys {
             with_mailed_since: Some(mailed_since(self.now())),
             ..work.keys()
@@ -52,20 +52,29 @@ impl WorkService for App {
                 let tenant = world.tenant(work.tenant)?;
                 let test = world.detached(work.tenant, work.delivery)?;
                 let begun = test.begin(&worker, leases, &act, changes);
-                let delivery = test.0.clone();
-                return Ok(app.begun(begun, || render::test_mail(&app, &tenant, &delivery)));
+                let delivery = Box::new(test.0.clone());
+                return Ok(Begun(begun, Some(Letter::Test(tenant, delivery))));
             };
             let account = world.account(work.tenant, user)?;
             let begun = account.begin_delivery(work.delivery, &worker, leases, &act, changes);
             let delivery = account.deliveries.iter().find(|delivery| delivery.id == work.delivery);
-            let mail = || {
-                delivery
-                    .map(|delivery| render::mail(&app, account, delivery))
-                    .unwrap_or_default()
-            };
-            Ok(app.begun(begun, mail))
+            let letter = delivery
+                .filter(|_| matches!(begun, Begin::Claimed(_)))
+                .map(|delivery| Letter::Personal(Box::new(account.clone()), Box::new(delivery.clone())));
+            Ok(Begun(begun, letter))
         });
-        Ok(Response::new(self.engine.run(command).await?))
+        // Written after the transaction, so that no other call waits for it.
+        let outcome = match self.engine.run(command).await? {
+            Begun(Begin::Claimed(claim), letter) => {
+                let mail = match letter {
+                    Some(letter) => letter.write(self).await?,
+                    None => OutgoingMail::default(),
+                };
+                begin_delivery_response::Outcome::Mail(self.claimed(&claim, mail))
+            }
+            Begun(Begin::NotNeeded(why), _) => begin_delivery_response::Outcome::NotNeeded(not_needed(why)),
+        };
+        Ok(Response::new(BeginDeliveryResponse { outcome: Some(outcome) }))
     }
 
     async fn report_transmitting(
@@ -183,24 +192,32 @@ impl WorkService for App {
     }
 }
 
-impl App {
-    fn begun(&self, begun: Begin, mail: impl FnOnce() -> OutgoingMail) -> BeginDeliveryResponse {
-        let outcome = match begun {
-            Begin::Claimed(claim) => begin_delivery_response::Outcome::Mail(self.claimed(&claim, mail())),
-            Begin::NotNeeded(why) => {
-                let reason = match why {
-                    NotNeeded::Ended => NotNeededReason::Ended,
-                    NotNeeded::Claimed => NotNeededReason::Claimed,
-                    NotNeeded::NotDue => NotNeededReason::NotDue,
-                    NotNeeded::Cancelled => NotNeededReason::Cancelled,
-                    NotNeeded::Suppressed => NotNeededReason::Suppressed,
-                };
-                begin_delivery_response::Outcome::NotNeeded(ProtoNotNeeded { reason: reason.into() })
-            }
-        };
-        BeginDeliveryResponse { outcome: Some(outcome) }
+/// What beginning a delivery came to, and the mail that is to be written.
+struct Begun(Begin, Option<Letter>);
+
+// Never kept: workers' calls are not repeatable.
+impl Answer for Begun {
+    fn encode(&self) -> Vec<u8> {
+        Vec::new()
     }
 
+    fn decode(_: &[u8]) -> Option<Self> {
+        None
+    }
+}
+
+fn not_needed(why: NotNeeded) -> ProtoNotNeeded {
+    let reason = match why {
+        NotNeeded::Ended => NotNeededReason::Ended,
+        NotNeeded::Claimed => NotNeededReason::Claimed,
+        NotNeeded::NotDue => NotNeededReason::NotDue,
+        NotNeeded::Cancelled => NotNeededReason::Cancelled,
+        NotNeeded::Suppressed => NotNeededReason::Suppressed,
+    };
+    ProtoNotNeeded { reason: reason.into() }
+}
+
+impl App {
     fn claimed(&self, claim: &Claim, mail: OutgoingMail) -> ClaimedMail {
         ClaimedMail {
             claim_id: claim.id.to_string(),

@@ -6,4 +6,5 @@ pub mod engine;
 pub mod gather;
 pub(crate) mod import;
 pub mod passwords;
+pub(crate) mod templates;
 pub mod world;

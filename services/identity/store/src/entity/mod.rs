@@ -24,6 +24,7 @@ pub(crate) mod seat_entry;
 pub(crate) mod selection;
 pub(crate) mod selection_chunk;
 pub(crate) mod suppression;
+pub(crate) mod template;
 pub(crate) mod tenant;
 pub(crate) mod timer;
 pub(crate) mod user;

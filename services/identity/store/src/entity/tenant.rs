@@ -15,6 +15,7 @@ pub struct Model {
     pub version: i64,
     pub settings: Json,
     pub created_at: DateTimeUtc,
+    pub templates: Json,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -29,6 +30,7 @@ impl From<&Tenant> for Model {
             version: tenant.version,
             settings: to_json(&tenant.settings),
             created_at: tenant.created_at,
+            templates: to_json(&tenant.templates),
         }
     }
 }
@@ -42,6 +44,7 @@ impl TryFrom<Model> for Tenant {
             version: row.version,
             settings: from_json("the settings", row.settings)?,
             created_at: row.created_at,
+            templates: from_json("the templates", row.templates)?,
         })
     }
 }

@@ -13,8 +13,9 @@ mod m20261121_000004_search;
 mod m20261124_000005_people;
 mod m20261124_000006_jobs;
 mod m20261124_000007_lists;
+mod m20261125_000008_templates;
+mod m20261125_000009_audit;
 mod m20261125_000010_time_zones;
-mod m20261126_000008_audit;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -33,8 +34,9 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000005_people::Migration),
             Box::new(m20261124_000006_jobs::Migration),
             Box::new(m20261124_000007_lists::Migration),
+            Box::new(m20261125_000008_templates::Migration),
+            Box::new(m20261125_000009_audit::Migration),
             Box::new(m20261125_000010_time_zones::Migration),
-            Box::new(m20261126_000008_audit::Migration),
         ]
     }
 }

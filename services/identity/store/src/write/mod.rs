@@ -15,7 +15,7 @@ use usher_core::user::User;
 
 use crate::bulk::{OnConflict, insert, update};
 use crate::entity::{
-    attempt, audit, delivery, history, invitation, outbox, response, suppression, tenant, timer, user,
+    attempt, audit, delivery, history, invitation, outbox, response, suppression, template, tenant, timer, user,
 };
 use crate::error::store_error;
 use crate::sql::Sql;
@@ -52,6 +52,8 @@ fn joined(statements: Vec<Sql>) -> Sql {
 fn statements(backend: DbBackend, changes: &Changeset) -> Result<Vec<Sql>, StoreError> {
     let mut all = Vec::new();
     tenants(backend, changes, &mut all);
+    let templates: Vec<_> = changes.templates.iter().map(Into::into).collect();
+    all.extend(insert::<template::Entity>(backend, &templates, &[], OnConflict::Fail));
     users(backend, changes, &mut all);
     people::write(backend, changes, &mut all);
     jobs::write(backend, changes, &mut all)?;

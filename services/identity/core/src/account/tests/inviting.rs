@@ -263,7 +263,9 @@ fn b11_a_lapsed_link_offers_a_fresh_one_to_the_account() {
     assert_eq!(stage.refresh(lapsed), Effect::Changed);
     assert_eq!(stage.invitation().generation, 2);
     assert!(stage.told().contains(&EventType::InvitationQueued));
-    let mail = stage.newest().id;
+    let mail = stage.newest();
+    assert_eq!(mail.kind, DeliveryKind::FreshLink);
+    let mail = mail.id;
     stage.send(mail);
     stage.accept(stage.token()).unwrap();
 }

@@ -26,6 +26,7 @@ use crate::invitation::{Invitation, Message};
 use crate::refusal::Refusal;
 use crate::seats::Seats;
 use crate::status::{Status, StatusName};
+use crate::template::OwnTemplates;
 use crate::tenant::{Settings, Tenant};
 use crate::timer::{TimerKey, TimerKind};
 use crate::token::InvitationToken;
@@ -48,6 +49,7 @@ impl Stage {
             version: 1,
             settings: Settings::new("Lycée"),
             created_at: now,
+            templates: OwnTemplates::default(),
         });
         let new = NewUser {
             id: UserId::mint(now),

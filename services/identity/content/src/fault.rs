@@ -1,0 +1,42 @@
+//! What is wrong with a template, and where.
+
+use usher_core::refusal::FieldViolation;
+
+/// One of the texts of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Subject,
+    Text,
+    Mjml,
+}
+
+impl Part {
+    /// The field of the API.
+    pub(crate) fn field(self) -> &'static str {
+        match self {
+            Self::Subject => "subject",
+            Self::Text => "text",
+            Self::Mjml => "mjml",
+        }
+    }
+
+    pub(crate) fn fault(self, description: impl Into<String>) -> FieldViolation {
+        FieldViolation::new(self.field(), description)
+    }
+
+    /// A fault at an octet of the source.
+    pub(crate) fn fault_at(self, source: &str, offset: usize, description: &str) -> FieldViolation {
+        let (line, column) = position(source, offset);
+        self.fault(format!("line {line}, column {column}: {description}"))
+    }
+}
+
+/// Line and column of an octet, both from 1; columns are characters.
+fn position(source: &str, offset: usize) -> (usize, usize) {
+    let before = source.get(..offset).unwrap_or(source);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
+}
