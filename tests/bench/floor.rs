@@ -14,8 +14,8 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use usher_proto::identity::v1::tenant_service_server::{TenantService, TenantServiceServer};
 use usher_proto::identity::v1::{
-    CreateTenantRequest, CreateTenantResponse, GetTenantRequest, GetTenantResponse, Tenant, UpdateTenantRequest,
-    UpdateTenantResponse,
+    CreateTenantRequest, CreateTenantResponse, GetTenantRequest, GetTenantResponse, PauseMailRequest,
+    PauseMailResponse, ResumeMailRequest, ResumeMailResponse, Tenant, UpdateTenantRequest, UpdateTenantResponse,
 };
 
 /// The transaction of a CreateUser, statement by statement, for one user: what the service sends, without gathering.
@@ -91,6 +91,14 @@ impl TenantService for Echo {
     }
 
     async fn update_tenant(&self, _: Request<UpdateTenantRequest>) -> Result<Response<UpdateTenantResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn pause_mail(&self, _: Request<PauseMailRequest>) -> Result<Response<PauseMailResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn resume_mail(&self, _: Request<ResumeMailRequest>) -> Result<Response<ResumeMailResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 }

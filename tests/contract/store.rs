@@ -6,6 +6,7 @@ mod conflicts;
 mod connection;
 mod following;
 mod housekeeping;
+mod inactivity;
 mod jobs;
 mod lanes;
 mod lists;

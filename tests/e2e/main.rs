@@ -1,6 +1,7 @@
 //! End to end: what users, administrators and operators see, through the real processes, databases and mail servers.
 
 mod access;
+mod activity;
 mod audit;
 mod bad_input;
 mod bulk;
@@ -11,6 +12,7 @@ mod embedded;
 mod events;
 mod explain;
 mod groups;
+mod inactivity;
 mod invitations;
 mod listing;
 mod mails;

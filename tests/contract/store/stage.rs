@@ -139,7 +139,10 @@ impl Stage {
             updated_at: self.now,
             activated_at: None,
             deletes_at: None,
+            expiry_warnings: 0,
             last_login_at: None,
+            first_course_at: None,
+            inactivity_warned_at: None,
             seat_waiting_since: None,
             edited_fields: Vec::new(),
         }

@@ -20,17 +20,19 @@ pub enum DeliveryKind {
     AccountCreated,
     ExpiryWarning,
     FreshLink,
+    InactivityWarning,
     Test,
 }
 
 impl DeliveryKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Invitation,
         Self::Reminder,
         Self::AccountCreated,
         Self::ExpiryWarning,
         Self::FreshLink,
+        Self::InactivityWarning,
         Self::Test,
     ];
 
@@ -42,6 +44,7 @@ impl DeliveryKind {
             Self::AccountCreated => "ACCOUNT_CREATED",
             Self::ExpiryWarning => "EXPIRY_WARNING",
             Self::FreshLink => "FRESH_LINK",
+            Self::InactivityWarning => "INACTIVITY_WARNING",
             Self::Test => "TEST",
         }
     }
@@ -64,6 +67,7 @@ impl DeliveryKind {
             Self::AccountCreated => TemplateKind::AccountCreated,
             Self::FreshLink => TemplateKind::FreshLink,
             Self::ExpiryWarning => TemplateKind::ExpiryWarning,
+            Self::InactivityWarning => TemplateKind::InactivityWarning,
         }
     }
 }

@@ -95,7 +95,7 @@ impl DeliveryKind {
     /// somebody waits for them.
     pub fn is_automatic(self) -> bool {
         match self {
-            Self::Reminder | Self::ExpiryWarning => true,
+            Self::Reminder | Self::ExpiryWarning | Self::InactivityWarning => true,
             Self::Invitation | Self::AccountCreated | Self::FreshLink | Self::Test => false,
         }
     }

@@ -106,6 +106,10 @@ pub enum Refusal {
     SelectionNotFound,
     #[error("there is no such version of this template; list them with ListTemplateVersions")]
     TemplateNotFound,
+    #[error("there is no run {0} among the newest of this tenant; see ListInactivityRuns")]
+    InactivityRunNotFound(String),
+    #[error("the run is {0}, not PARKED: there is nothing to decide")]
+    InactivityRunNotParked(String),
     #[error("there is no job {0} in this tenant")]
     JobNotFound(String),
     #[error("the job {0} has not ended; wait for it (WatchJob), or stop it (CancelJob)")]

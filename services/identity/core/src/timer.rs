@@ -22,17 +22,20 @@ pub enum TimerKind {
     Warning,
     /// A pause of mail has ended: what it held goes out little by little (B15). Subject: the tenant.
     Mail,
+    /// Somebody may have to be warned or deactivated for inactivity (B10). Subject: the tenant.
+    Inactivity,
 }
 
 impl TimerKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Delivery,
         Self::Lapse,
         Self::Expiration,
         Self::Seat,
         Self::Warning,
         Self::Mail,
+        Self::Inactivity,
     ];
 
     /// As in columns: `DELIVERY`.
@@ -44,6 +47,7 @@ impl TimerKind {
             Self::Seat => "SEAT",
             Self::Warning => "WARNING",
             Self::Mail => "MAIL",
+            Self::Inactivity => "INACTIVITY",
         }
     }
 

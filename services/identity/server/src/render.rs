@@ -69,6 +69,15 @@ async fn personal(app: &App, account: &Account, delivery: &Delivery) -> Result<O
             expires_at: delivery.give_up_at,
             now: app.now(),
         },
+        DeliveryKind::InactivityWarning => {
+            let policy = &tenant.settings.inactivity;
+            let schedule = policy.schedule(user.inactive_since(), user.inactivity_warned_at, app.now());
+            Facts::InactivityWarning {
+                last_login_at: user.last_login_at,
+                deactivates_at: schedule.deactivate_at,
+                now: app.now(),
+            }
+        }
         DeliveryKind::AccountCreated => Facts::AccountCreated {
             one_time_password: &password,
         },

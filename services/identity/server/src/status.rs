@@ -62,6 +62,8 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::ActorNotActive(_) => (Code::PermissionDenied, ErrorReason::ActorNotActive),
         Refusal::SelectionNotFound => (Code::NotFound, ErrorReason::SelectionNotFound),
         Refusal::TemplateNotFound => (Code::NotFound, ErrorReason::TemplateNotFound),
+        Refusal::InactivityRunNotFound(_) => (Code::NotFound, ErrorReason::InactivityRunNotFound),
+        Refusal::InactivityRunNotParked(_) => (Code::FailedPrecondition, ErrorReason::InactivityRunNotParked),
         Refusal::JobNotFound(_) => (Code::NotFound, ErrorReason::JobNotFound),
         Refusal::JobRunning(_) => (Code::FailedPrecondition, ErrorReason::JobRunning),
         Refusal::NothingToRetry => (Code::FailedPrecondition, ErrorReason::NothingToRetry),

@@ -16,6 +16,7 @@ mod entity;
 mod error;
 mod horizon;
 mod housekeeping;
+mod inactivity;
 mod jobs;
 mod lanes;
 mod list;

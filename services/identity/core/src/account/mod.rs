@@ -10,9 +10,11 @@
 //! any of these, DEACTIVATED included ──date reached──▶ EXPIRED ──later date──▶ what it was
 //! ```
 
+mod activity;
 mod belonging;
 mod deliver;
 mod explain;
+mod inactivity;
 mod invite;
 mod mail;
 mod pace;
@@ -25,9 +27,11 @@ mod warn;
 
 use std::sync::Arc;
 
+pub use activity::ActivityKind;
 pub use belonging::{Belonging, MAX_GROUPS, Placement};
 pub use deliver::{Begin, NotNeeded, Resolution};
 pub use explain::{NextAction, NextStep};
+pub use inactivity::{inactivity_timer, wake_inactivity};
 pub use invite::Registration;
 pub use mail::Detached;
 pub use pace::{mailed_since, set_mail_timer};
@@ -125,6 +129,8 @@ impl Account {
             deletes_at: new.deletes_at,
             expiry_warnings: 0,
             last_login_at: None,
+            first_course_at: None,
+            inactivity_warned_at: None,
             seat_waiting_since: waits.then_some(act.now),
             edited_fields: Vec::new(),
         };
@@ -234,6 +240,8 @@ impl Account {
         let from = self.user.status;
         self.user.status = to;
         self.user.status_since = act.now;
+        // Whoever comes back begins anew (B10).
+        self.user.inactivity_warned_at = None;
         self.touch(act, changes);
         self.count_seat(from, kind, act, changes);
         let mut event = self.event(act, kind);

@@ -74,6 +74,10 @@ impl Sweep {
             let result = self.fill_seats(&timer).await;
             return (timer, result);
         }
+        if timer.key.kind == TimerKind::Inactivity {
+            let result = self.look_for_inactive(&timer).await;
+            return (timer, result);
+        }
         if timer.key.kind == TimerKind::Warning {
             let result = self.warn_of_expiry(&timer).await;
             return (timer, result);
@@ -220,9 +224,12 @@ fn keys(timer: &Timer) -> Keys {
         users: timer.user.map(|user| (tenant, user)).into_iter().collect(),
         deliveries: match timer.key.kind {
             TimerKind::Delivery => [(tenant, DeliveryId(timer.key.subject))].into(),
-            TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Warning | TimerKind::Mail => {
-                std::collections::BTreeSet::new()
-            }
+            TimerKind::Lapse
+            | TimerKind::Expiration
+            | TimerKind::Seat
+            | TimerKind::Warning
+            | TimerKind::Inactivity
+            | TimerKind::Mail => std::collections::BTreeSet::new(),
         },
         with_mail: true,
         ..Keys::default()
@@ -245,9 +252,15 @@ fn fire(timer: &Timer, world: &mut World, changes: &mut Changeset) {
             Some(test) => test.on_timer(&act, changes),
             None => changes.clear_timer(timer.key),
         },
-        (TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Warning | TimerKind::Mail, None) => {
-            changes.clear_timer(timer.key)
-        }
-        (TimerKind::Seat | TimerKind::Warning | TimerKind::Mail, Some(_)) => {}
+        (
+            TimerKind::Lapse
+            | TimerKind::Expiration
+            | TimerKind::Seat
+            | TimerKind::Warning
+            | TimerKind::Inactivity
+            | TimerKind::Mail,
+            None,
+        ) => changes.clear_timer(timer.key),
+        (TimerKind::Seat | TimerKind::Warning | TimerKind::Inactivity | TimerKind::Mail, Some(_)) => {}
     }
 }

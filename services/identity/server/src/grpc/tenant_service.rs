@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use usher_core::account::{set_warning_timer, wake_waiting};
+use usher_core::account::{set_warning_timer, wake_inactivity, wake_waiting};
 use usher_core::change::{Act, Changeset};
 use usher_core::ids::TenantId;
 use usher_core::pacing::QuietHours;
@@ -25,6 +25,7 @@ use crate::app::App;
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish};
 use crate::convert;
+use crate::grpc::inactivity_service;
 use crate::parse::Faults;
 
 const PATHS: &[&str] = &[
@@ -42,6 +43,7 @@ const PATHS: &[&str] = &[
     "daily_mail_cap",
     "expiry_warnings",
     "unsubscribe_url",
+    "inactivity_policy",
 ];
 
 #[tonic::async_trait]
@@ -94,6 +96,9 @@ impl TenantService for App {
             changes.created_tenants.insert(id);
             set_warning_timer(&tenant, world.now, changes);
             changes.tenants.insert(id, Arc::clone(&tenant));
+            if tenant.settings.inactivity.is_on() {
+                wake_inactivity(&tenant, world.now, changes);
+            }
             Ok(CreateTenantResponse {
                 tenant: Some(convert::tenant(&tenant)),
             })
@@ -148,6 +153,7 @@ impl TenantService for App {
                     tenant: Some(convert::tenant(&tenant)),
                 });
             }
+            let inactivity = tenant.settings.inactivity;
             let tenant = Arc::new(Tenant {
                 version: tenant.version + 1,
                 settings,
@@ -158,6 +164,9 @@ impl TenantService for App {
             // There may be seats now for whoever waits.
             wake_waiting(&tenant, &mutation.act(world.now), changes);
             set_warning_timer(&tenant, world.now, changes);
+            if tenant.settings.inactivity != inactivity {
+                wake_inactivity(&tenant, world.now, changes);
+            }
             Ok(UpdateTenantResponse {
                 tenant: Some(convert::tenant(&tenant)),
             })
@@ -244,6 +253,7 @@ fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
         "daily_mail_cap" => tenant.daily_mail_cap != 0,
         "expiry_warnings" => !tenant.expiry_warnings.is_empty(),
         "unsubscribe_url" => !tenant.unsubscribe_url.is_empty(),
+        "inactivity_policy" => tenant.inactivity_policy.is_some(),
         _ => true,
     }
 }
@@ -296,6 +306,10 @@ fn set(settings: &mut Settings, given: &ProtoTenant, path: &str, faults: &mut Fa
             settings.expiry_warning_seconds = given.expiry_warnings.iter().map(|ahead| ahead.seconds).collect();
         }
         "daily_mail_cap" => settings.daily_mail_cap = given.daily_mail_cap,
+        "inactivity_policy" => {
+            let given = given.inactivity_policy.unwrap_or_default();
+            settings.inactivity = inactivity_service::policy(&given);
+        }
         "reply_to" => {
             settings.reply_to = if given.reply_to.is_empty() {
                 String::new()

@@ -16,6 +16,8 @@ mod m20261124_000007_lists;
 mod m20261125_000008_templates;
 mod m20261125_000009_audit;
 mod m20261125_000010_time_zones;
+mod m20261125_000011_activity;
+mod m20261125_000012_inactivity;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -37,6 +39,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000008_templates::Migration),
             Box::new(m20261125_000009_audit::Migration),
             Box::new(m20261125_000010_time_zones::Migration),
+            Box::new(m20261125_000011_activity::Migration),
+            Box::new(m20261125_000012_inactivity::Migration),
         ]
     }
 }
@@ -49,7 +53,7 @@ async fn run(manager: &SchemaManager<'_>, text: &str) -> Result<(), DbErr> {
 }
 
 fn dialect(backend: DbBackend, text: &str) -> String {
-    let words: [(&str, &str, &str); 11] = [
+    let words: [(&str, &str, &str); 12] = [
         ("{uuid}", "uuid", "BLOB"),
         // Compared byte by byte, so that both databases sort the same.
         ("{key}", "text COLLATE \"C\"", "TEXT"),
@@ -65,6 +69,8 @@ fn dialect(backend: DbBackend, text: &str) -> String {
             "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
             "INTEGER PRIMARY KEY AUTOINCREMENT",
         ),
+        // The greater of two values in one row.
+        ("{greater}", "GREATEST", "MAX"),
         ("{table}", "", "STRICT"),
     ];
     let postgres = backend == DbBackend::Postgres;
