@@ -12,6 +12,7 @@ mod loading;
 mod people;
 mod round_trip;
 mod stage;
+mod templates;
 mod timers;
 
 /// Makes a test of each function, on both databases.

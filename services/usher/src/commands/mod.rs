@@ -21,6 +21,7 @@ mod migrate;
 mod roles;
 mod seats;
 mod suppressions;
+mod templates;
 mod tenants;
 mod upload;
 mod users;
@@ -89,6 +90,9 @@ pub(crate) enum Command {
     /// List addresses that get no mail, and lift that.
     #[command(subcommand)]
     Suppressions(suppressions::Suppressions),
+    /// List, show, save, preview and reset what mails say.
+    #[command(subcommand)]
+    Templates(templates::Templates),
     /// Ask whether users may come in.
     #[command(subcommand)]
     Access(access::Access),
@@ -125,6 +129,7 @@ pub(crate) async fn run(command: &Command, session: &Session) -> Result<Exit, Fa
         Command::Seats(command) => seats::run(command, session).await,
         Command::Deliveries(command) => deliveries::run(command, session).await,
         Command::Suppressions(command) => suppressions::run(command, session).await,
+        Command::Templates(command) => templates::run(command, session).await,
         Command::Access(command) => access::run(command, session).await,
         Command::Explain(command) => explain::run(command, session).await,
         Command::Events(command) => events::run(command, session).await,

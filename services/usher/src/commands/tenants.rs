@@ -64,6 +64,9 @@ pub(crate) struct Settings {
     /// The name that mails come from.
     #[arg(long, value_name = "NAME")]
     sender_name: Option<String>,
+    /// Where recipients of reminders and warnings say that they want no more: https: or mailto:, with {user_id} for theirs.
+    #[arg(long, value_name = "URL")]
+    unsubscribe_url: Option<String>,
     /// Where answers to mails go.
     #[arg(long, value_name = "ADDRESS")]
     reply_to: Option<String>,
@@ -86,6 +89,7 @@ impl Settings {
         set("seat_policy", self.seat_policy.is_some());
         set("sender_name", self.sender_name.is_some());
         set("reply_to", self.reply_to.is_some());
+        set("unsubscribe_url", self.unsubscribe_url.is_some());
         tenant.default_language = self.language.clone().unwrap_or_default();
         tenant.invitation_lifetime = self.invitation_lifetime;
         tenant.reminder_ladder.clone_from(&self.reminders);
@@ -94,6 +98,7 @@ impl Settings {
         tenant.seat_policy = self.seat_policy.unwrap_or_default().into();
         tenant.sender_name = self.sender_name.clone().unwrap_or_default();
         tenant.reply_to = self.reply_to.clone().unwrap_or_default();
+        tenant.unsubscribe_url = self.unsubscribe_url.clone().unwrap_or_default();
         paths
     }
 }
@@ -206,6 +211,7 @@ fn show(session: &Session, tenant: &Tenant) -> Result<Exit, Failure> {
             ),
             ("Mails come from", tenant.sender_name.clone()),
             ("Answers go to", tenant.reply_to.clone()),
+            ("No more mails", tenant.unsubscribe_url.clone()),
             ("Created", time::show(tenant.create_time.as_ref())),
         ],
     )?;
