@@ -14,6 +14,7 @@ mod loading;
 mod people;
 mod round_trip;
 mod stage;
+mod templates;
 mod timers;
 
 /// Makes a test of each function, on both databases.

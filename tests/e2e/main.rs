@@ -25,5 +25,6 @@ mod seats;
 mod stage;
 mod statuses;
 mod surface;
+mod templates;
 mod trace;
 mod transfer;

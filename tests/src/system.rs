@@ -22,6 +22,7 @@ use usher_proto::identity::v1::inactivity_service_client::InactivityServiceClien
 use usher_proto::identity::v1::invitation_service_client::InvitationServiceClient;
 use usher_proto::identity::v1::role_service_client::RoleServiceClient;
 use usher_proto::identity::v1::seat_service_client::SeatServiceClient;
+use usher_proto::identity::v1::template_service_client::TemplateServiceClient;
 use usher_proto::identity::v1::tenant_service_client::TenantServiceClient;
 use usher_proto::identity::v1::transfer_service_client::TransferServiceClient;
 use usher_proto::identity::v1::user_service_client::UserServiceClient;
@@ -133,6 +134,11 @@ impl Clients {
     /// SeatService.
     pub fn seats(&self) -> SeatServiceClient<Caller> {
         SeatServiceClient::new(self.caller.clone())
+    }
+
+    /// TemplateService.
+    pub fn templates(&self) -> TemplateServiceClient<Caller> {
+        TemplateServiceClient::new(self.caller.clone())
     }
 
     /// BulkService.

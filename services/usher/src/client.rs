@@ -23,6 +23,7 @@ use usher_proto::identity::v1::invitation_service_client::InvitationServiceClien
 use usher_proto::identity::v1::lookup_user_request::Key;
 use usher_proto::identity::v1::role_service_client::RoleServiceClient;
 use usher_proto::identity::v1::seat_service_client::SeatServiceClient;
+use usher_proto::identity::v1::template_service_client::TemplateServiceClient;
 use usher_proto::identity::v1::tenant_service_client::TenantServiceClient;
 use usher_proto::identity::v1::transfer_service_client::TransferServiceClient;
 use usher_proto::identity::v1::user_service_client::UserServiceClient;
@@ -146,6 +147,11 @@ impl Client {
     /// `InactivityService`
     pub(crate) fn inactivity(&self) -> InactivityServiceClient<Channel> {
         InactivityServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// `TemplateService`
+    pub(crate) fn templates(&self) -> TemplateServiceClient<Channel> {
+        TemplateServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// `SeatService`

@@ -24,6 +24,7 @@ mod migrate;
 mod roles;
 mod seats;
 mod suppressions;
+mod templates;
 mod tenants;
 pub(crate) mod upload;
 mod users;
@@ -95,6 +96,9 @@ pub(crate) enum Command {
     /// List who did what to whom, export it, and verify that nobody tampered with it.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// List, show, save, preview and reset what mails say.
+    #[command(subcommand)]
+    Templates(templates::Templates),
     /// Ask whether users may come in.
     #[command(subcommand)]
     Access(access::Access),
@@ -138,6 +142,7 @@ pub(crate) async fn run(command: &Command, session: &Session) -> Result<Exit, Fa
         Command::Deliveries(command) => deliveries::run(command, session).await,
         Command::Suppressions(command) => suppressions::run(command, session).await,
         Command::Audit(command) => audit::run(command, session).await,
+        Command::Templates(command) => templates::run(command, session).await,
         Command::Access(command) => access::run(command, session).await,
         Command::Activity(command) => activity::run(command, session).await,
         Command::Inactivity(command) => inactivity::run(command, session).await,

@@ -79,6 +79,9 @@ pub(crate) struct Settings {
     /// The name that mails come from.
     #[arg(long, value_name = "NAME")]
     sender_name: Option<String>,
+    /// Where recipients of reminders and warnings say that they want no more: https: or mailto:, with {user_id} for theirs.
+    #[arg(long, value_name = "URL")]
+    unsubscribe_url: Option<String>,
     /// Where answers to mails go.
     #[arg(long, value_name = "ADDRESS")]
     reply_to: Option<String>,
@@ -135,6 +138,7 @@ impl Settings {
         set("daily_mail_cap", self.daily_mail_cap.is_some());
         let warnings = self.no_expiry_warnings || !self.expiry_warnings.is_empty();
         set("expiry_warnings", warnings);
+        set("unsubscribe_url", self.unsubscribe_url.is_some());
         tenant.default_language = self.language.clone().unwrap_or_default();
         tenant.invitation_lifetime = self.invitation_lifetime;
         tenant.reminder_ladder.clone_from(&self.reminders);
@@ -148,6 +152,7 @@ impl Settings {
         tenant.quiet_hours = self.quiet_hours.clone().and_then(|quiet| quiet.0);
         tenant.expiry_warnings.clone_from(&self.expiry_warnings);
         tenant.daily_mail_cap = self.daily_mail_cap.unwrap_or_default();
+        tenant.unsubscribe_url = self.unsubscribe_url.clone().unwrap_or_default();
         paths
     }
 }
@@ -313,6 +318,7 @@ fn show(session: &Session, tenant: &Tenant) -> Result<Exit, Failure> {
                     None => "goes out".into(),
                 },
             ),
+            ("No more mails", tenant.unsubscribe_url.clone()),
             ("Created", time::show(tenant.create_time.as_ref())),
         ],
     )?;

@@ -3,6 +3,7 @@
 mod administration;
 mod files;
 mod stage;
+mod templates;
 
 use std::process::Stdio;
 

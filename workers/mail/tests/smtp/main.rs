@@ -56,6 +56,7 @@ fn mail() -> Mail {
         from_address: "no-reply@school.example".into(),
         from_name: "School".into(),
         reply_to: String::new(),
+        unsubscribe_url: String::new(),
         to_address: "ana@example.org".into(),
         to_name: "Ana".into(),
         message_id: "0192ab@usher.example".into(),
