@@ -1,5 +1,7 @@
 //! What people do on the platform, as its services report it (S8, U4).
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use tonic::Code;
 use usher_proto::identity::v1 as api;
@@ -20,8 +22,7 @@ fn report(user: User, kind: ActivityKind, at: prost_types::Timestamp) -> api::Ac
     }
 }
 
-fn ago(stage: &Together, by: std::time::Duration) -> prost_types::Timestamp {
-    let now = stage.after(std::time::Duration::ZERO);
+fn ago(now: prost_types::Timestamp, by: Duration) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: now.seconds - i64::try_from(by.as_secs()).unwrap_or(0),
         nanos: 0,
@@ -51,6 +52,7 @@ async fn engaged(stage: &Together, engagement: Engagement) -> Result<Vec<String>
 #[test]
 fn whoever_opened_a_course_is_engaged_and_both_are_filters() -> Result<()> {
     together(async |stage| {
+        let now = stage.after(Duration::ZERO);
         let ana = stage.active("ana").await?;
         let user = api::User {
             email: stage.address("bo"),
@@ -67,10 +69,10 @@ fn whoever_opened_a_course_is_engaged_and_both_are_filters() -> Result<()> {
         let answer = record(
             &stage,
             vec![
-                report(User::UserId(ana.user_id.clone()), course, ago(&stage, HOUR)),
-                report(User::ExternalId("S-bo".into()), course, ago(&stage, DAY)),
-                report(User::Email(stage.address("CY")), ActivityKind::SignIn, ago(&stage, DAY)),
-                report(User::UserId(ana.user_id.clone()), course, ago(&stage, MINUTE)),
+                report(User::UserId(ana.user_id.clone()), course, ago(now, HOUR)),
+                report(User::ExternalId("S-bo".into()), course, ago(now, DAY)),
+                report(User::Email(stage.address("CY")), ActivityKind::SignIn, ago(now, DAY)),
+                report(User::UserId(ana.user_id.clone()), course, ago(now, MINUTE)),
             ],
         )
         .await?;
@@ -80,12 +82,12 @@ fn whoever_opened_a_course_is_engaged_and_both_are_filters() -> Result<()> {
         );
         assert_eq!(engaged(&stage, Engagement::Activated).await?, ["cy"]);
         assert_eq!(engaged(&stage, Engagement::Engaged).await?, ["ana", "bo"]);
-        let now = stage.user(&ana.user_id).await?;
-        assert_eq!(now.engagement(), Engagement::Engaged);
-        assert_eq!(now.version, ana.version + 1);
+        let after = stage.user(&ana.user_id).await?;
+        assert_eq!(after.engagement(), Engagement::Engaged);
+        assert_eq!(after.version, ana.version + 1);
         assert_eq!(
-            now.first_course_time.context("no time")?.seconds,
-            ago(&stage, HOUR).seconds
+            after.first_course_time.context("no time")?.seconds,
+            ago(now, HOUR).seconds
         );
 
         stage.deactivate(&ana.user_id).await?;
@@ -103,18 +105,19 @@ fn whoever_opened_a_course_is_engaged_and_both_are_filters() -> Result<()> {
 #[test]
 fn reports_may_repeat_and_come_in_any_order_and_bad_ones_hold_up_nobody() -> Result<()> {
     together(async |stage| {
+        let now = stage.after(Duration::ZERO);
         let ana = stage.active("ana").await?;
         let bo = stage.active("bo").await?;
         let id = |user: &api::User| User::UserId(user.user_id.clone());
         let sign_in = ActivityKind::SignIn;
-        let latest = ago(&stage, HOUR);
+        let latest = ago(now, HOUR);
         let reports = vec![
             report(id(&ana), sign_in, latest),
             report(User::UserId(NOBODY.into()), sign_in, latest),
             report(id(&bo), sign_in, stage.after(HOUR)),
             report(id(&bo), ActivityKind::Unspecified, latest),
             report(User::UserId("x".into()), sign_in, latest),
-            report(id(&ana), sign_in, ago(&stage, DAY)),
+            report(id(&ana), sign_in, ago(now, DAY)),
         ];
         let answer = record(&stage, reports.clone()).await?;
         assert_eq!(
@@ -174,8 +177,9 @@ fn reports_may_repeat_and_come_in_any_order_and_bad_ones_hold_up_nobody() -> Res
 #[test]
 fn a_stream_of_batches_is_summed_up() -> Result<()> {
     together(async |stage| {
+        let now = stage.after(Duration::ZERO);
         let ana = stage.active("ana").await?;
-        let at = |minutes: u32| ago(&stage, minutes * MINUTE);
+        let at = |minutes: u32| ago(now, minutes * MINUTE);
         let of = |name: &str, minutes| report(User::Email(stage.address(name)), ActivityKind::SignIn, at(minutes));
         let batch = |tenant: &str, reports| api::StreamActivityRequest {
             tenant_id: tenant.into(),
