@@ -5,6 +5,7 @@ mod conflicts;
 mod connection;
 mod following;
 mod housekeeping;
+mod inactivity;
 mod jobs;
 mod lanes;
 mod lists;

@@ -1,6 +1,7 @@
 //! End to end: what users, administrators and operators see, through the real processes, databases and mail servers.
 
 mod access;
+mod activity;
 mod bad_input;
 mod bulk;
 mod command_line;
@@ -10,6 +11,7 @@ mod embedded;
 mod events;
 mod explain;
 mod groups;
+mod inactivity;
 mod invitations;
 mod listing;
 mod mails;

@@ -30,13 +30,15 @@ const SOON: Duration = Duration::from_secs(20);
 /// The one site that may call from a browser.
 const ORIGIN: &str = "https://admin.example.org";
 /// All services, and the server as a whole.
-const SERVICES: [&str; 13] = [
+const SERVICES: [&str; 15] = [
     "",
     "usher.identity.v1.AccessService",
+    "usher.identity.v1.ActivityService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
     "usher.identity.v1.EventService",
     "usher.identity.v1.GroupService",
+    "usher.identity.v1.InactivityService",
     "usher.identity.v1.InvitationService",
     "usher.identity.v1.RoleService",
     "usher.identity.v1.SeatService",

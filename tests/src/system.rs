@@ -12,10 +12,12 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use usher_proto::identity::v1::access_service_client::AccessServiceClient;
+use usher_proto::identity::v1::activity_service_client::ActivityServiceClient;
 use usher_proto::identity::v1::bulk_service_client::BulkServiceClient;
 use usher_proto::identity::v1::delivery_service_client::DeliveryServiceClient;
 use usher_proto::identity::v1::event_service_client::EventServiceClient;
 use usher_proto::identity::v1::group_service_client::GroupServiceClient;
+use usher_proto::identity::v1::inactivity_service_client::InactivityServiceClient;
 use usher_proto::identity::v1::invitation_service_client::InvitationServiceClient;
 use usher_proto::identity::v1::role_service_client::RoleServiceClient;
 use usher_proto::identity::v1::seat_service_client::SeatServiceClient;
@@ -106,6 +108,16 @@ impl Clients {
     /// RoleService.
     pub fn roles(&self) -> RoleServiceClient<Caller> {
         RoleServiceClient::new(self.caller.clone())
+    }
+
+    /// ActivityService.
+    pub fn activity(&self) -> ActivityServiceClient<Caller> {
+        ActivityServiceClient::new(self.caller.clone())
+    }
+
+    /// InactivityService.
+    pub fn inactivity(&self) -> InactivityServiceClient<Caller> {
+        InactivityServiceClient::new(self.caller.clone())
     }
 
     /// SeatService.

@@ -12,10 +12,12 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 use usher_platform::grpc::{self, ClientOptions};
 use usher_proto::identity::v1::access_service_client::AccessServiceClient;
+use usher_proto::identity::v1::activity_service_client::ActivityServiceClient;
 use usher_proto::identity::v1::bulk_service_client::BulkServiceClient;
 use usher_proto::identity::v1::delivery_service_client::DeliveryServiceClient;
 use usher_proto::identity::v1::event_service_client::EventServiceClient;
 use usher_proto::identity::v1::group_service_client::GroupServiceClient;
+use usher_proto::identity::v1::inactivity_service_client::InactivityServiceClient;
 use usher_proto::identity::v1::invitation_service_client::InvitationServiceClient;
 use usher_proto::identity::v1::lookup_user_request::Key;
 use usher_proto::identity::v1::role_service_client::RoleServiceClient;
@@ -123,6 +125,21 @@ impl Client {
     /// `RoleService`
     pub(crate) fn roles(&self) -> RoleServiceClient<Channel> {
         RoleServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
+    }
+
+    /// `ActivityService`
+    pub(crate) fn activity(&self) -> ActivityServiceClient<Channel> {
+        ActivityServiceClient::new(self.calls.clone())
+    }
+
+    /// `ActivityService`, whose streams take as long as what is sent.
+    pub(crate) fn activity_streams(&self) -> ActivityServiceClient<Channel> {
+        ActivityServiceClient::new(self.streams.clone())
+    }
+
+    /// `InactivityService`
+    pub(crate) fn inactivity(&self) -> InactivityServiceClient<Channel> {
+        InactivityServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// `SeatService`

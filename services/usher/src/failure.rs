@@ -252,6 +252,7 @@ fn way_out(reason: ErrorReason) -> Option<&'static str> {
         }
         ErrorReason::WaitsForSeat => "`usher seats`, then `usher tenants update --seat-limit NUMBER`",
         ErrorReason::SelectionNotFound => "the same `usher bulk` again, which looks anew whom it is about",
+        ErrorReason::InactivityRunNotFound | ErrorReason::InactivityRunNotParked => "`usher inactivity runs`",
         ErrorReason::JobNotFound => "`usher jobs list`",
         ErrorReason::JobRunning => "`usher jobs watch JOB`, or `usher jobs cancel JOB`",
         ErrorReason::NothingToRetry => "`usher jobs show JOB`",

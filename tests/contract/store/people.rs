@@ -11,7 +11,7 @@ use usher_core::ports::{Activity, AssignmentQuery, Directory as _, GroupQuery, K
 use usher_core::role::{Assignment, BuiltInRole, CustomRole, Permission, RoleRef, Scope};
 use usher_core::seats::SeatEntry;
 use usher_core::status::Status;
-use usher_core::user::User;
+use usher_core::user::{Engagement, User};
 use uuid::Uuid;
 
 use super::on_both;
@@ -23,6 +23,8 @@ on_both! {
     seats_add_up_and_whoever_expired_takes_none,
     users_are_found_by_group_role_activity_and_waiting,
     a_sign_in_is_written_beside_the_account_and_never_backwards,
+    many_sign_ins_are_one_statement_and_each_counts_for_itself,
+    users_are_found_by_how_far_they_came,
 }
 
 fn group(stage: &Stage, name: &str, parent: Option<GroupId>) -> Group {
@@ -358,7 +360,7 @@ async fn a_sign_in_is_written_beside_the_account_and_never_backwards(stage: Stag
     stage.write(creating([&ana])).await?;
     let sign_in = async |at| -> Result<Option<User>> {
         let mut changes = Changeset::default();
-        changes.logins.insert((stage.tenant, ana.id), at);
+        changes.put_login(stage.tenant, ana.id, at);
         stage.write(changes).await?;
         Ok(stage.user(ana.id).await?)
     };
@@ -373,7 +375,7 @@ async fn a_sign_in_is_written_beside_the_account_and_never_backwards(stage: Stag
     let mut after = stage.user(ana.id).await?.unwrap_or_else(|| ana.clone());
     after.version += 1;
     let mut changes = Changeset::default();
-    changes.logins.insert((stage.tenant, ana.id), stage.after(90));
+    changes.put_login(stage.tenant, ana.id, stage.after(90));
     changes.users.insert((stage.tenant, ana.id), after);
     stage.write(changes).await?;
     let read = stage.user(ana.id).await?;
@@ -381,5 +383,59 @@ async fn a_sign_in_is_written_beside_the_account_and_never_backwards(stage: Stag
         read.map(|user| (user.version, user.last_login_at)),
         Some((ana.version + 1, Some(stage.after(90))))
     );
+    Ok(())
+}
+
+/// U4, B10: the latest counts, and ends the warning before it.
+async fn many_sign_ins_are_one_statement_and_each_counts_for_itself(stage: Stage) -> Result<()> {
+    let mut people: Vec<User> = (0..4).map(|number| stage.person(&format!("p{number}"))).collect();
+    for user in &mut people {
+        user.last_login_at = Some(stage.after(10));
+        user.inactivity_warned_at = Some(stage.after(20));
+    }
+    stage.write(creating(&people)).await?;
+    let mut changes = Changeset::default();
+    for (user, at) in people.iter().zip([5, 15, 20, 30]) {
+        changes.put_login(stage.tenant, user.id, stage.after(at));
+    }
+    stage.write(changes).await?;
+    let mut read = Vec::new();
+    for user in &people {
+        let user = stage.user(user.id).await?;
+        read.extend(user.map(|user| (user.last_login_at, user.inactivity_warned_at)));
+    }
+    let warned = Some(stage.after(20));
+    let at = |seconds| Some(stage.after(seconds));
+    assert_eq!(
+        read,
+        [(at(10), warned), (at(15), warned), (at(20), None), (at(30), None)]
+    );
+    Ok(())
+}
+
+/// S8
+async fn users_are_found_by_how_far_they_came(stage: Stage) -> Result<()> {
+    let active = |name: &str| {
+        let mut user = stage.person(name);
+        user.status = Status::ACTIVE;
+        user
+    };
+    let ana = active("ana");
+    let mut bo = active("bo");
+    bo.first_course_at = Some(stage.after(-60));
+    let mut cy = active("cy");
+    cy.expires_at = Some(stage.after(-1));
+    let dee = stage.person("dee");
+    stage.write(creating([&ana, &bo, &cy, &dee])).await?;
+    for (engagement, expected) in [(Engagement::Activated, ana.id), (Engagement::Engaged, bo.id)] {
+        let query = UserQuery {
+            engagement: Some(engagement),
+            ..UserQuery::all(stage.tenant, stage.now)
+        };
+        let listed = stage.store.list_users(&query).await?;
+        let listed: Vec<UserId> = listed.iter().map(|user| user.id).collect();
+        assert_eq!(listed, [expected], "{engagement:?}");
+    }
+    assert_eq!(stage.user(bo.id).await?, Some(bo));
     Ok(())
 }

@@ -128,6 +128,8 @@ impl Stage {
             activated_at: None,
             deletes_at: None,
             last_login_at: None,
+            first_course_at: None,
+            inactivity_warned_at: None,
             seat_waiting_since: None,
             edited_fields: Vec::new(),
         }

@@ -6,6 +6,7 @@
 //! arrives as the characters that it is.
 
 mod date;
+mod inactivity;
 mod language;
 mod renderer;
 mod templates;
@@ -14,6 +15,7 @@ mod tests;
 
 use chrono::{DateTime, Utc};
 
+pub use self::inactivity::inactivity_warning;
 pub use self::renderer::Renderer;
 
 /// The languages that every mail is written in.

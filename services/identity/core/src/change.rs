@@ -10,7 +10,10 @@ use crate::delivery::{Attempt, Delivery};
 use crate::email::EmailAddress;
 use crate::event::{Event, EventType};
 use crate::group::Group;
-use crate::ids::{ClaimId, DeliveryId, EventId, GroupId, InvitationId, JobId, RoleId, TenantId, UserId};
+use crate::ids::{
+    ClaimId, DeliveryId, EventId, GroupId, InactivityRunId, InvitationId, JobId, RoleId, TenantId, UserId,
+};
+use crate::inactivity::InactivityRun;
 use crate::invitation::Invitation;
 use crate::job::{ChunkKey, ItemResult, Job};
 use crate::role::{Assignment, CustomRole, Scope};
@@ -134,7 +137,7 @@ pub struct Changeset {
     pub attempts: BTreeMap<(TenantId, DeliveryId, ClaimId), Attempt>,
     /// Timers that are set (`Some`) or cleared (`None`).
     pub timers: BTreeMap<TimerKey, Option<Timer>>,
-    /// Sign-ins: beside the account, so that they are no change of it.
+    /// Sign-ins: beside the account, so that they are no change of it. The latest counts, here as in the store.
     pub logins: BTreeMap<(TenantId, UserId), Timestamp>,
     /// Memberships of groups: added (`true`) or removed.
     pub memberships: BTreeMap<(TenantId, GroupId, UserId), bool>,
@@ -152,6 +155,8 @@ pub struct Changeset {
     pub jobs: BTreeMap<(TenantId, JobId), Job>,
     /// Chunks of jobs that were dealt with: the outcomes of their items.
     pub chunks: BTreeMap<ChunkKey, Vec<ItemResult>>,
+    /// Runs of deactivations for inactivity, whole.
+    pub inactivity_runs: BTreeMap<(TenantId, InactivityRunId), InactivityRun>,
     /// Seats that were taken and given back, in order.
     pub seats: Vec<SeatEntry>,
     /// Addresses that get no mail any more, with the cause.
@@ -183,6 +188,7 @@ impl Changeset {
             && self.deleted_roles.is_empty()
             && self.jobs.is_empty()
             && self.chunks.is_empty()
+            && self.inactivity_runs.is_empty()
             && self.suppressed.is_empty()
             && self.unsuppressed.is_empty()
             && self.events.is_empty()
@@ -197,6 +203,12 @@ impl Changeset {
     /// Clears a timer, whether it is set or not.
     pub fn clear_timer(&mut self, key: TimerKey) {
         self.timers.insert(key, None);
+    }
+
+    /// Writes a sign-in down, if it is later than those that are known.
+    pub fn put_login(&mut self, tenant: TenantId, user: UserId, at: Timestamp) {
+        let latest = self.logins.entry((tenant, user)).or_insert(at);
+        *latest = at.max(*latest);
     }
 
     /// Stops mail to an address.
@@ -234,7 +246,9 @@ impl Changeset {
             self.put_attempt(attempt);
         }
         self.timers.extend(later.timers);
-        self.logins.extend(later.logins);
+        for ((tenant, user), at) in later.logins {
+            self.put_login(tenant, user, at);
+        }
         self.seats.extend(later.seats);
         // What was said of a group before it was deleted went with it.
         let gone = |tenant: &TenantId, group: &GroupId| later.deleted_groups.contains(&(*tenant, *group));
@@ -251,6 +265,7 @@ impl Changeset {
         self.deleted_roles.extend(later.deleted_roles);
         self.jobs.extend(later.jobs);
         self.chunks.extend(later.chunks);
+        self.inactivity_runs.extend(later.inactivity_runs);
         self.unsuppressed.retain(|key| !later.suppressed.contains_key(key));
         self.suppressed.retain(|key, _| !later.unsuppressed.contains(key));
         self.suppressed.extend(later.suppressed);

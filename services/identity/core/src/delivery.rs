@@ -17,12 +17,19 @@ pub enum DeliveryKind {
     Invitation,
     Reminder,
     AccountCreated,
+    InactivityWarning,
     Test,
 }
 
 impl DeliveryKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Invitation, Self::Reminder, Self::AccountCreated, Self::Test];
+    pub const ALL: [Self; 5] = [
+        Self::Invitation,
+        Self::Reminder,
+        Self::AccountCreated,
+        Self::InactivityWarning,
+        Self::Test,
+    ];
 
     /// As in columns: `INVITATION`.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +37,7 @@ impl DeliveryKind {
             Self::Invitation => "INVITATION",
             Self::Reminder => "REMINDER",
             Self::AccountCreated => "ACCOUNT_CREATED",
+            Self::InactivityWarning => "INACTIVITY_WARNING",
             Self::Test => "TEST",
         }
     }

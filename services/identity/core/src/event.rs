@@ -44,6 +44,10 @@ event_types! {
     UserExpired = "user.expired",
     /// A later expiration gave it its earlier status back (S7).
     UserRestored = "user.restored",
+    /// It opened a course for the first time (S8).
+    UserEngaged = "user.engaged",
+    /// It was not used for long: a warning waits to be sent (B10).
+    UserInactivityWarned = "user.inactivity_warned",
     /// Fields changed, the expiration included.
     UserUpdated = "user.updated",
     /// Registration was completed while every seat was taken: they wait for one (U8).
@@ -72,6 +76,12 @@ event_types! {
     JobStarted = "job.started",
     /// It ended.
     JobEnded = "job.ended",
+    /// Deactivations for inactivity would touch too many: somebody has to decide (B10).
+    InactivityParked = "inactivity.parked",
+    /// Somebody let them go on.
+    InactivityApproved = "inactivity.approved",
+    /// Somebody decided against them.
+    InactivityDismissed = "inactivity.dismissed",
     /// An invitation waits to be sent.
     InvitationQueued = "invitation.queued",
     /// Its mail was handed to a mail server.

@@ -90,6 +90,10 @@ id!(
     SelectionId
 );
 id!(
+    /// The deactivations for inactivity that were due at one moment.
+    InactivityRunId
+);
+id!(
     /// A bulk job, an import included.
     JobId
 );

@@ -11,6 +11,7 @@ pub mod email;
 pub mod event;
 pub mod group;
 pub mod ids;
+pub mod inactivity;
 pub mod invitation;
 pub mod job;
 pub mod ports;

@@ -13,6 +13,9 @@ use crate::delivery::{Attempt, Delivery, DeliveryStateName};
 use crate::event::Event;
 use crate::group::Group;
 use crate::ids::{DeliveryId, GroupId, InvitationId, JobId, RoleId, SelectionId, TenantId, UserId};
+use crate::inactivity::InactivityRun;
+#[cfg(doc)]
+use crate::inactivity::RECENT_RUNS;
 use crate::invitation::{Invitation, InvitationState};
 use crate::job::{ItemInput, ItemResult, Job, JobState, Selection};
 use crate::role::{Assignment, CustomRole, RoleRef, Scope};
@@ -20,7 +23,7 @@ use crate::seats::{SeatEntry, SeatUsage, Seats};
 use crate::status::StatusName;
 use crate::tenant::Tenant;
 use crate::timer::Timer;
-use crate::user::User;
+use crate::user::{Engagement, User};
 
 /// What a store cannot do.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,8 @@ pub struct Keys {
     pub role_holders: BTreeSet<(TenantId, RoleRef)>,
     /// Jobs, to be changed.
     pub jobs: BTreeSet<(TenantId, JobId)>,
+    /// Tenants whose newest runs of deactivations for inactivity are needed, and locked.
+    pub inactivity: BTreeSet<TenantId>,
 }
 
 impl Keys {
@@ -102,6 +107,7 @@ impl Keys {
         self.roles.extend(&other.roles);
         self.role_holders.extend(&other.role_holders);
         self.jobs.extend(&other.jobs);
+        self.inactivity.extend(&other.inactivity);
     }
 }
 
@@ -136,6 +142,8 @@ pub struct Loaded {
     pub held_roles: BTreeSet<(TenantId, RoleRef)>,
     /// The jobs asked for.
     pub jobs: HashMap<(TenantId, JobId), Job>,
+    /// The runs of the tenants asked for: the last [`RECENT_RUNS`], the newest first.
+    pub inactivity: HashMap<TenantId, Vec<InactivityRun>>,
 }
 
 /// A transaction. Dropped without a commit, it leaves nothing.
@@ -170,6 +178,7 @@ impl UserQuery {
             groups: Vec::new(),
             roles: Vec::new(),
             activity: Activity::Any,
+            engagement: None,
             invited_before: None,
             waiting_for_seat: false,
             order: UserOrder::Created,
@@ -222,6 +231,8 @@ pub struct UserQuery {
     pub roles: Vec<RoleRef>,
     /// How active.
     pub activity: Activity,
+    /// Only those who are active and came so far (S8).
+    pub engagement: Option<Engagement>,
     /// Only those whose open invitation was sent before (L15).
     pub invited_before: Option<Timestamp>,
     /// Only those who wait for a seat (U8).
@@ -296,6 +307,40 @@ pub struct Suppression {
     pub cause: String,
     /// Since when.
     pub at: Timestamp,
+}
+
+/// What somebody inactive is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InactivityStep {
+    /// The warning: who was not warned yet, in the order of their last sign-in.
+    Warn,
+    /// The deactivation: who was warned between two instants, the first excluded, in the order of the warning. Who has a
+    /// warning under way is left out.
+    Deactivate {
+        /// Not until then.
+        after: Option<Timestamp>,
+        /// Until then.
+        until: Timestamp,
+    },
+}
+
+/// Which active users are inactive (B10).
+#[derive(Debug, Clone)]
+pub struct InactivityQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// What they wait for.
+    pub step: InactivityStep,
+    /// Inactive since then, or for longer: see [`User::inactive_since`].
+    pub since: Timestamp,
+    /// Leave holders of the role administrator out.
+    pub exempt_administrators: bool,
+    /// Where to go on: what they are ordered by, and who.
+    pub position: Option<(Timestamp, UserId)>,
+    /// At most so many.
+    pub limit: u32,
+    /// For effective statuses.
+    pub now: Timestamp,
 }
 
 /// Which groups, by name.
@@ -402,6 +447,17 @@ pub trait Directory: Send + Sync {
     ) -> Result<Vec<(i64, SeatEntry)>, StoreError>;
     /// Whoever waits for a seat and could take one, the longest waiting first.
     async fn seat_queue(&self, tenant: TenantId, now: Timestamp, limit: u32) -> Result<Vec<UserId>, StoreError>;
+    /// One page of inactive users.
+    async fn inactive_users(&self, query: &InactivityQuery) -> Result<Vec<User>, StoreError>;
+    /// How many there are: position and limit do not count.
+    async fn count_inactive(&self, query: &InactivityQuery) -> Result<i64, StoreError>;
+    /// One page of runs of deactivations for inactivity, the newest first.
+    async fn inactivity_runs(
+        &self,
+        tenant: TenantId,
+        after: Option<After>,
+        limit: u32,
+    ) -> Result<Vec<InactivityRun>, StoreError>;
     /// The changes of an account and of its invitations, the newest first. Never pruned with the outbox.
     async fn history(&self, tenant: TenantId, user: UserId, limit: u32) -> Result<Vec<Event>, StoreError>;
 }

@@ -104,6 +104,10 @@ pub enum Refusal {
     WaitsForSeat(String),
     #[error("there is no such selection any more: previews are kept for an hour; preview it again (PreviewSelection)")]
     SelectionNotFound,
+    #[error("there is no run {0} among the newest of this tenant; see ListInactivityRuns")]
+    InactivityRunNotFound(String),
+    #[error("the run is {0}, not PARKED: there is nothing to decide")]
+    InactivityRunNotParked(String),
     #[error("there is no job {0} in this tenant")]
     JobNotFound(String),
     #[error("the job {0} has not ended; wait for it (WatchJob), or stop it (CancelJob)")]

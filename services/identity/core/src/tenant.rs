@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::ids::TenantId;
+use crate::inactivity::InactivityPolicy;
 use crate::refusal::FieldViolation;
 use crate::seats::SeatPolicy;
 
@@ -40,6 +41,9 @@ pub struct Settings {
     /// What becomes of registrations at the limit.
     #[serde(default)]
     pub seat_policy: SeatPolicy,
+    /// What becomes of people who do not sign in for long (B10).
+    #[serde(default)]
+    pub inactivity: InactivityPolicy,
     /// The name that mails come from; empty: `display_name`.
     pub sender_name: String,
     /// Where answers go; empty: to the sender.
@@ -60,6 +64,7 @@ impl Settings {
             reminder_ladder_seconds: vec![3 * DAY, 7 * DAY, 14 * DAY],
             seat_limit: 0,
             seat_policy: SeatPolicy::Refuse,
+            inactivity: InactivityPolicy::default(),
             sender_name: String::new(),
             reply_to: String::new(),
         }
@@ -95,6 +100,7 @@ impl Settings {
                 "must rise strictly: each step is counted from the invitation",
             ));
         }
+        violations.extend(self.inactivity.violations("tenant.inactivity_policy"));
         if self.seat_limit < 0 {
             violations.push(FieldViolation::new("tenant.seat_limit", "must be 0 (none) or more"));
         }

@@ -18,11 +18,19 @@ pub enum TimerKind {
     Expiration,
     /// A seat is free, and somebody may wait for it (U8). Subject: the tenant.
     Seat,
+    /// Somebody may have to be warned or deactivated for inactivity (B10). Subject: the tenant.
+    Inactivity,
 }
 
 impl TimerKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Delivery, Self::Lapse, Self::Expiration, Self::Seat];
+    pub const ALL: [Self; 5] = [
+        Self::Delivery,
+        Self::Lapse,
+        Self::Expiration,
+        Self::Seat,
+        Self::Inactivity,
+    ];
 
     /// As in columns: `DELIVERY`.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +39,7 @@ impl TimerKind {
             Self::Lapse => "LAPSE",
             Self::Expiration => "EXPIRATION",
             Self::Seat => "SEAT",
+            Self::Inactivity => "INACTIVITY",
         }
     }
 

@@ -101,13 +101,39 @@ pub struct User {
     pub deletes_at: Option<Timestamp>,
     /// The last sign-in with the right password. Written beside the account: it is no change of it.
     pub last_login_at: Option<Timestamp>,
+    /// The first course that they opened (S8): the earliest that was reported.
+    pub first_course_at: Option<Timestamp>,
+    /// When they were warned of their inactivity, unless they signed in since (B10).
+    pub inactivity_warned_at: Option<Timestamp>,
     /// Registered, and waiting for a seat since then (U8).
     pub seat_waiting_since: Option<Timestamp>,
     /// The fields that the person edited themselves, sorted: imports leave them alone unless told otherwise.
     pub edited_fields: Vec<String>,
 }
 
+/// How far somebody who is active came (S8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engagement {
+    /// Never opened a course.
+    Activated,
+    /// Opened at least one.
+    Engaged,
+}
+
 impl User {
+    /// How far they came; `None` for whoever is not active at `now` (S8).
+    pub fn engagement(&self, now: Timestamp) -> Option<Engagement> {
+        (self.effective_status(now) == Status::ACTIVE).then_some(match self.first_course_at {
+            None => Engagement::Activated,
+            Some(_) => Engagement::Engaged,
+        })
+    }
+
+    /// Since when they did not sign in; from the activation, or the return to being active, if that is later (B10).
+    pub fn inactive_since(&self) -> Timestamp {
+        self.last_login_at.unwrap_or_default().max(self.status_since)
+    }
+
     /// The status that counts at `now` (S5).
     pub fn effective_status(&self, now: Timestamp) -> Status {
         self.status.effective(self.expires_at, now)

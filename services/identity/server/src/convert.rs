@@ -6,6 +6,7 @@ use usher_core::delivery::{Attempt, Delivery, DeliveryKind, DeliveryStateName, O
 use usher_core::event::Event;
 use usher_core::group::Group;
 use usher_core::ids::UserId;
+use usher_core::inactivity::InactivityPolicy;
 use usher_core::invitation::{Invitation, InvitationState, Message};
 use usher_core::job::{ItemOutcome, ItemResult, Job, JobAction, JobState};
 use usher_core::ports::{DeliveryRecord, Suppression};
@@ -13,7 +14,7 @@ use usher_core::role::{BuiltInRole, CustomRole, Permission, RoleRef, Scope};
 use usher_core::seats::SeatPolicy;
 use usher_core::status::StatusName;
 use usher_core::tenant::Tenant;
-use usher_core::user::{Credential, User};
+use usher_core::user::{Credential, Engagement, User};
 use usher_proto::events::v1::LifecycleEvent;
 use usher_proto::identity::v1 as proto;
 
@@ -75,6 +76,21 @@ pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
             SeatPolicy::Wait => proto::SeatPolicy::Wait,
         }
         .into(),
+        inactivity_policy: settings
+            .inactivity
+            .is_on()
+            .then(|| inactivity_policy(&settings.inactivity)),
+    }
+}
+
+fn inactivity_policy(policy: &InactivityPolicy) -> proto::InactivityPolicy {
+    // The bounds are those of the policy.
+    let number = |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
+    proto::InactivityPolicy {
+        warn_after_days: number(policy.warn_after_days),
+        deactivate_after_days: number(policy.deactivate_after_days),
+        include_administrators: !policy.exempt_administrators,
+        max_share_percent: number(policy.max_share_percent),
     }
 }
 
@@ -105,6 +121,13 @@ pub(crate) fn user(user: &User, now: Timestamp) -> proto::User {
         delete_time: user.deletes_at.map(time),
         last_login_time: user.last_login_at.map(time),
         seat_wait_time: user.seat_waiting_since.map(time),
+        engagement: match user.engagement(now) {
+            None => proto::Engagement::Unspecified,
+            Some(Engagement::Activated) => proto::Engagement::Activated,
+            Some(Engagement::Engaged) => proto::Engagement::Engaged,
+        }
+        .into(),
+        first_course_time: user.first_course_at.map(time),
     }
 }
 
@@ -331,6 +354,7 @@ fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
         DeliveryKind::Invitation => proto::DeliveryKind::Invitation,
         DeliveryKind::Reminder => proto::DeliveryKind::Reminder,
         DeliveryKind::AccountCreated => proto::DeliveryKind::AccountCreated,
+        DeliveryKind::InactivityWarning => proto::DeliveryKind::InactivityWarning,
         DeliveryKind::Test => proto::DeliveryKind::Test,
     }
 }

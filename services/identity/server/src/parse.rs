@@ -14,6 +14,7 @@ use usher_core::ports::{Activity, UserQuery};
 use usher_core::refusal::{FieldViolation, Refusal};
 use usher_core::role::{BuiltInRole, MAX_SESSION_ID, RoleRef, Scope};
 use usher_core::text;
+use usher_core::user::Engagement;
 use usher_proto::identity::v1 as proto;
 use uuid::Uuid;
 
@@ -306,6 +307,15 @@ impl Faults {
         };
         query.invited_before = self.instant(&format!("{field}.invited_before"), filter.invited_before);
         query.waiting_for_seat = filter.waiting_for_seat;
+        query.engagement = match proto::Engagement::try_from(filter.engagement) {
+            Ok(proto::Engagement::Unspecified) => None,
+            Ok(proto::Engagement::Activated) => Some(Engagement::Activated),
+            Ok(proto::Engagement::Engaged) => Some(Engagement::Engaged),
+            Err(_) => {
+                self.add(format!("{field}.engagement"), "is unknown");
+                None
+            }
+        };
         query
     }
 

@@ -40,12 +40,19 @@ pub(crate) fn mail(app: &App, account: &Account, delivery: &Delivery) -> Outgoin
     let kind = match delivery.kind {
         DeliveryKind::Invitation | DeliveryKind::Test => Kind::Invitation,
         DeliveryKind::Reminder => Kind::Reminder,
-        DeliveryKind::AccountCreated => Kind::AccountCreated,
+        DeliveryKind::AccountCreated | DeliveryKind::InactivityWarning => Kind::AccountCreated,
     };
+    let warning = (delivery.kind == DeliveryKind::InactivityWarning).then(|| {
+        let policy = &tenant.settings.inactivity;
+        let schedule = policy.schedule(user.inactive_since(), user.inactivity_warned_at, app.now());
+        usher_content::inactivity_warning(&tenant.settings.display_name, schedule.deactivate_at)
+    });
     let rendered = app.renderer.render(
         kind,
         &MailContext {
-            language: &user.profile.language,
+            language: warning
+                .as_ref()
+                .map_or(&user.profile.language, |warning| &warning.language),
             default_language: &tenant.settings.default_language,
             tenant_name: &tenant.settings.display_name,
             first_name: &user.profile.first_name,
@@ -54,7 +61,9 @@ pub(crate) fn mail(app: &App, account: &Account, delivery: &Delivery) -> Outgoin
             sign_in_url: Some(app.sender.sign_in_url.as_str()).filter(|url| !url.is_empty()),
             lapses_at: invitation.map(|invitation| invitation.lapses_at),
             reminder_step: delivery.reminder_step,
-            message: invitation.and_then(|invitation| invitation.message.as_ref()),
+            message: warning
+                .as_ref()
+                .or_else(|| invitation.and_then(|invitation| invitation.message.as_ref())),
             test: false,
         },
     );

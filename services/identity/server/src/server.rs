@@ -21,10 +21,12 @@ use tower::Service;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use usher_platform::{Failure, Readiness};
 use usher_proto::identity::v1::access_service_server::AccessServiceServer;
+use usher_proto::identity::v1::activity_service_server::ActivityServiceServer;
 use usher_proto::identity::v1::bulk_service_server::BulkServiceServer;
 use usher_proto::identity::v1::delivery_service_server::DeliveryServiceServer;
 use usher_proto::identity::v1::event_service_server::EventServiceServer;
 use usher_proto::identity::v1::group_service_server::GroupServiceServer;
+use usher_proto::identity::v1::inactivity_service_server::InactivityServiceServer;
 use usher_proto::identity::v1::invitation_service_server::InvitationServiceServer;
 use usher_proto::identity::v1::role_service_server::RoleServiceServer;
 use usher_proto::identity::v1::seat_service_server::SeatServiceServer;
@@ -46,12 +48,14 @@ const MAX_REQUEST: usize = 4 << 20;
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Names of the services, as health and reflection know them.
-pub(crate) const SERVICES: [&str; 12] = [
+pub(crate) const SERVICES: [&str; 14] = [
     "usher.identity.v1.AccessService",
+    "usher.identity.v1.ActivityService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
     "usher.identity.v1.EventService",
     "usher.identity.v1.GroupService",
+    "usher.identity.v1.InactivityService",
     "usher.identity.v1.InvitationService",
     "usher.identity.v1.RoleService",
     "usher.identity.v1.SeatService",
@@ -200,7 +204,9 @@ async fn serve(
         .add_service(late!(|it| bounded!(TransferServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(GroupServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(RoleServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(InactivityServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(SeatServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(ActivityServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(InvitationServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(AccessServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(WorkServiceServer, it.app.clone())))

@@ -61,6 +61,8 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::PermissionDenied { .. } => (Code::PermissionDenied, ErrorReason::PermissionDenied),
         Refusal::ActorNotActive(_) => (Code::PermissionDenied, ErrorReason::ActorNotActive),
         Refusal::SelectionNotFound => (Code::NotFound, ErrorReason::SelectionNotFound),
+        Refusal::InactivityRunNotFound(_) => (Code::NotFound, ErrorReason::InactivityRunNotFound),
+        Refusal::InactivityRunNotParked(_) => (Code::FailedPrecondition, ErrorReason::InactivityRunNotParked),
         Refusal::JobNotFound(_) => (Code::NotFound, ErrorReason::JobNotFound),
         Refusal::JobRunning(_) => (Code::FailedPrecondition, ErrorReason::JobRunning),
         Refusal::NothingToRetry => (Code::FailedPrecondition, ErrorReason::NothingToRetry),

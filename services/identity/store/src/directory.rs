@@ -9,10 +9,11 @@ use usher_core::clock::Timestamp;
 use usher_core::event::Event;
 use usher_core::group::Group;
 use usher_core::ids::{InvitationId, TenantId, UserId};
+use usher_core::inactivity::InactivityRun;
 use usher_core::invitation::Invitation;
 use usher_core::ports::{
-    After, AssignmentQuery, DeliveryQuery, DeliveryRecord, Directory, GroupQuery, InvitationQuery, Keys, StoreError,
-    Suppression, UserQuery,
+    After, AssignmentQuery, DeliveryQuery, DeliveryRecord, Directory, GroupQuery, InactivityQuery, InvitationQuery,
+    Keys, StoreError, Suppression, UserQuery,
 };
 use usher_core::role::{Assignment, CustomRole};
 use usher_core::seats::{SeatEntry, SeatUsage};
@@ -77,6 +78,25 @@ impl Directory for SeaStore {
         row.map_err(store_error)?.map(User::try_from).transpose()
     }
 
+    #[tracing::instrument(name = "db.inactive_users", skip_all, err(level = "debug"))]
+    async fn inactive_users(&self, query: &InactivityQuery) -> Result<Vec<User>, StoreError> {
+        self.page_of_inactive(query).await
+    }
+
+    #[tracing::instrument(name = "db.count_inactive", skip_all, err(level = "debug"))]
+    async fn count_inactive(&self, query: &InactivityQuery) -> Result<i64, StoreError> {
+        self.number_of_inactive(query).await
+    }
+
+    async fn inactivity_runs(
+        &self,
+        tenant: TenantId,
+        after: Option<After>,
+        limit: u32,
+    ) -> Result<Vec<InactivityRun>, StoreError> {
+        self.page_of_runs(tenant, after.as_ref(), limit).await
+    }
+
     #[tracing::instrument(name = "db.list_users", skip_all, err(level = "debug"))]
     async fn list_users(&self, query: &UserQuery) -> Result<Vec<User>, StoreError> {
         let rows = list::users(self.backend, query)?.all(&self.reader).await;
@@ -87,6 +107,7 @@ impl Directory for SeaStore {
         let keys = Keys {
             users: [(tenant, user)].into(),
             with_mail: true,
+            with_belonging: true,
             ..Keys::default()
         };
         let mut loaded = load(&self.reader, &keys, Locking::None).await?;

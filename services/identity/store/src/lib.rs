@@ -15,6 +15,7 @@ mod entity;
 mod error;
 mod horizon;
 mod housekeeping;
+mod inactivity;
 mod jobs;
 mod lanes;
 mod list;

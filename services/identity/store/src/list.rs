@@ -14,6 +14,7 @@ use usher_core::ids::{GroupId, TenantId};
 use usher_core::invitation::InvitationState;
 use usher_core::ports::{Activity, After, DeliveryQuery, InvitationQuery, StoreError, UserOrder, UserQuery};
 use usher_core::status::StatusName;
+use usher_core::user::Engagement;
 use uuid::Uuid;
 
 use crate::entity::{attempt, delivery, invitation, suppression, user};
@@ -85,6 +86,16 @@ pub(crate) fn matching(backend: DbBackend, query: &UserQuery) -> Select<user::En
                 .filter(user::Column::LastLoginAt.gt(DateTime::<Utc>::UNIX_EPOCH))
                 .filter(user::Column::LastLoginAt.lt(at));
         }
+    }
+    if let Some(engagement) = query.engagement {
+        // In the words of the indexes.
+        let words = match engagement {
+            Engagement::Activated => "status = 'ACTIVE' AND first_course_at IS NULL",
+            Engagement::Engaged => "status = 'ACTIVE' AND first_course_at IS NOT NULL",
+        };
+        select = select
+            .filter(Expr::cust(words))
+            .filter(has_status(StatusName::Active, query.now));
     }
     if let Some(before) = query.invited_before {
         select = select.filter(was_invited_before(backend, before, query.now));

@@ -55,7 +55,7 @@ impl Sql {
     }
 
     /// Adds a set of keys as a query, for `(a, b) IN (…)`: `UNNEST` over one array a column on PostgreSQL, so that the
-    /// statement is the same for every size of the set; `VALUES` on SQLite. Keys are UUIDs, texts and integers.
+    /// statement is the same for every size of the set; `VALUES` on SQLite. Keys are UUIDs, texts, integers and instants.
     pub(crate) fn set<const N: usize>(&mut self, keys: impl IntoIterator<Item = [Value; N]>) -> &mut Self {
         if self.is_postgres() {
             let mut columns: [Vec<Value>; N] = std::array::from_fn(|_| Vec::new());
@@ -158,6 +158,7 @@ fn key_type(value: Option<&Value>) -> (ArrayType, &'static str) {
     match value {
         Some(Value::Uuid(_)) => (ArrayType::Uuid, "uuid[]"),
         Some(Value::BigInt(_)) => (ArrayType::BigInt, "bigint[]"),
+        Some(Value::ChronoDateTimeUtc(_)) => (ArrayType::ChronoDateTimeUtc, "timestamptz[]"),
         Some(Value::SmallInt(_)) => (ArrayType::SmallInt, "smallint[]"),
         _ => (ArrayType::String, "text[]"),
     }

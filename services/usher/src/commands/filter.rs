@@ -3,7 +3,7 @@
 use clap::Args;
 use prost_types::Timestamp;
 use usher_proto::identity::v1::selection::By;
-use usher_proto::identity::v1::{Activity, ErrorReason, Selection, UserFilter, UserIds, UserStatus};
+use usher_proto::identity::v1::{Activity, Engagement, ErrorReason, Selection, UserFilter, UserIds, UserStatus};
 
 use super::choice;
 use crate::client::Client;
@@ -36,6 +36,9 @@ pub(crate) struct Filter {
     /// Only those who signed in once, but not since this date.
     #[arg(long, value_name = "DATE", value_parser = time::parse)]
     inactive_since: Option<Timestamp>,
+    /// Only active users who never opened a course (activated), or did (engaged).
+    #[arg(long, value_parser = choice!(Engagement, "ENGAGEMENT_", ["activated", "engaged"]))]
+    engagement: Option<Engagement>,
     /// Only those whose open invitation was sent before this date.
     #[arg(long, value_name = "DATE", value_parser = time::parse)]
     invited_before: Option<Timestamp>,
@@ -63,6 +66,7 @@ impl Filter {
             last_login_before: self.inactive_since,
             invited_before: self.invited_before,
             waiting_for_seat: self.waiting_for_seat,
+            engagement: self.engagement.unwrap_or_default().into(),
         })
     }
 }

@@ -3,6 +3,7 @@
 
 mod accept;
 mod access;
+mod activity;
 mod bulk;
 mod clock;
 mod config;
@@ -14,6 +15,7 @@ mod filter;
 mod groups;
 mod healthcheck;
 mod import;
+mod inactivity;
 mod invitations;
 mod invite;
 mod jobs;
@@ -92,6 +94,12 @@ pub(crate) enum Command {
     /// Ask whether users may come in.
     #[command(subcommand)]
     Access(access::Access),
+    /// Report what users did on the platform: sign-ins and courses opened.
+    #[command(subcommand)]
+    Activity(activity::Activity),
+    /// See whom the inactivity policy is about, and decide about deactivations that it parked. `usher tenants update` sets it.
+    #[command(subcommand)]
+    Inactivity(inactivity::Inactivity),
     /// Tell why a user has their status, what led there and what happens next.
     Explain(explain::Explain),
     /// Print lifecycle events.
@@ -126,6 +134,8 @@ pub(crate) async fn run(command: &Command, session: &Session) -> Result<Exit, Fa
         Command::Deliveries(command) => deliveries::run(command, session).await,
         Command::Suppressions(command) => suppressions::run(command, session).await,
         Command::Access(command) => access::run(command, session).await,
+        Command::Activity(command) => activity::run(command, session).await,
+        Command::Inactivity(command) => inactivity::run(command, session).await,
         Command::Explain(command) => explain::run(command, session).await,
         Command::Events(command) => events::run(command, session).await,
         Command::Healthcheck(command) => healthcheck::run(command, session).await,

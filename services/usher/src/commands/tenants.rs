@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use prost_types::{Duration, FieldMask};
 use usher_proto::identity::v1::{CreateTenantRequest, GetTenantRequest, SeatPolicy, Tenant, UpdateTenantRequest};
 
-use super::{Change, Session, choice};
+use super::{Change, Session, choice, inactivity};
 use crate::client::incomplete;
 use crate::failure::{Exit, Failure};
 use crate::output::Show;
@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     /// Registrations while every seat is taken: refuse them, or let them wait for a seat.
     #[arg(long, value_name = "POLICY", value_parser = choice!(SeatPolicy, "SEAT_POLICY_", ["refuse", "wait"]))]
     seat_policy: Option<SeatPolicy>,
+    #[command(flatten)]
+    inactivity: inactivity::Policy,
     /// The name that mails come from.
     #[arg(long, value_name = "NAME")]
     sender_name: Option<String>,
@@ -84,6 +86,7 @@ impl Settings {
         set("no_reminders", self.no_reminders || !self.reminders.is_empty());
         set("seat_limit", self.seat_limit.is_some());
         set("seat_policy", self.seat_policy.is_some());
+        set("inactivity_policy", self.inactivity.get().is_some());
         set("sender_name", self.sender_name.is_some());
         set("reply_to", self.reply_to.is_some());
         tenant.default_language = self.language.clone().unwrap_or_default();
@@ -92,6 +95,7 @@ impl Settings {
         tenant.no_reminders = self.no_reminders;
         tenant.seat_limit = self.seat_limit.unwrap_or_default();
         tenant.seat_policy = self.seat_policy.unwrap_or_default().into();
+        tenant.inactivity_policy = self.inactivity.get();
         tenant.sender_name = self.sender_name.clone().unwrap_or_default();
         tenant.reply_to = self.reply_to.clone().unwrap_or_default();
         paths
@@ -203,6 +207,15 @@ fn show(session: &Session, tenant: &Tenant) -> Result<Exit, Failure> {
                     SeatPolicy::Refuse | SeatPolicy::Unspecified => "registrations are refused",
                 }
                 .into(),
+            ),
+            (
+                "Without a sign-in",
+                tenant.inactivity_policy.as_ref().map_or_else(String::new, |policy| {
+                    format!(
+                        "warned after {} days, deactivated after {}",
+                        policy.warn_after_days, policy.deactivate_after_days
+                    )
+                }),
             ),
             ("Mails come from", tenant.sender_name.clone()),
             ("Answers go to", tenant.reply_to.clone()),

@@ -414,6 +414,11 @@ pub(super) fn pairs(user: &User) -> Vec<(&'static str, String)> {
         ("Erased on", time::show(user.delete_time.as_ref())),
         ("Waits for a seat since", time::show(user.seat_wait_time.as_ref())),
         ("Last sign-in", time::show(user.last_login_time.as_ref())),
+        (
+            "Came so far",
+            short(user.engagement().as_str_name(), "ENGAGEMENT_").to_owned(),
+        ),
+        ("First course", time::show(user.first_course_time.as_ref())),
         ("Language", user.language.clone()),
         ("Labels", user.labels.join(", ")),
         ("External id", user.external_id.clone()),

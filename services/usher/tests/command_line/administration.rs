@@ -252,3 +252,32 @@ fn l5_groups_roles_and_a_deletion_date_are_set_with_the_invitation() {
     done(&up, "users update ana@example.org --delete-on never");
     assert!(!done(&up, "users show ana@example.org").contains("2999-06-30"));
 }
+
+#[test]
+fn s8_b10_activity_is_reported_and_the_inactivity_policy_is_previewed_and_decided_about() {
+    let (data, up) = start();
+    done(&up, "users create ana@example.org --active --external-id S-1");
+    let report = "activity record ana@example.org --kind course-opened --at 2026-01-01";
+    assert_eq!(object(&up, report)["recorded_count"], 1);
+    assert_eq!(object(&up, report)["known_count"], 1);
+    let listed = |line: &str| done(&up, line).lines().skip(1).count();
+    assert_eq!(listed("users list --engagement engaged"), 1);
+    let file = data.path().join("activity.csv");
+    std::fs::write(
+        &file,
+        "user,kind,time\nS-1,sign-in,2026-01-02\nnobody,sign-in,2026-01-02\n",
+    )
+    .unwrap();
+    let (code, shown, told) = up.run(&["activity".into(), "import".into(), file.display().to_string()]);
+    assert_eq!(code, 1, "{shown}{told}");
+    assert!(told.contains("Row 3") && shown.contains("New"), "{shown}{told}");
+
+    done(&up, "tenants update --warn-after-days 90 --deactivate-after-days 120");
+    assert!(done(&up, "tenants show").contains("warned after 90 days, deactivated after 120"));
+    assert_eq!(listed("inactivity preview"), 0);
+    assert_eq!(listed("inactivity preview --until 2030-01-01"), 1);
+    assert_eq!(listed("inactivity runs"), 0);
+    let nothing = "0197a2f0-0000-7000-8000-00000000dead";
+    let (code, _, told) = up.run(&words(&format!("inactivity approve {nothing}")));
+    assert!(code != 0 && told.contains("usher inactivity runs"), "{told}");
+}

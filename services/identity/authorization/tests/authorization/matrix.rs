@@ -40,6 +40,8 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
     ("AccessService/CheckAccess", Tenant, ["o", "", "", "", "", "", ""]),
     ("AccessService/VerifyPassword", Tenant, ["o", "", "", "", "", "", ""]),
     ("AccessService/ChangePassword", Tenant, ["o", "", "", "", "", "", ""]),
+    ("ActivityService/RecordActivity", Tenant, ["o", "", "", "", "", "", ""]),
+    ("ActivityService/StreamActivity", Tenant, ["o", "", "", "", "", "", ""]),
     ("BulkService/PreviewSelection", Place, ["o", "o", "", "", "", "", ""]),
     ("BulkService/StartBulk", Place, ["o", "o", "", "", "", "", ""]),
     ("BulkService/CancelJob", Place, ["o", "o", "", "", "", "", ""]),
@@ -74,6 +76,26 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
     ("GroupService/DeleteGroup", Place, ["o", "o", "", "", "", "", ""]),
     ("GroupService/AddGroupMembers", Place, ["o", "o", "", "", "", "", ""]),
     ("GroupService/RemoveGroupMembers", Place, ["o", "o", "", "", "", "", ""]),
+    (
+        "InactivityService/PreviewInactivity",
+        Tenant,
+        ["o", "", "", "", "", "", ""],
+    ),
+    (
+        "InactivityService/ListInactivityRuns",
+        Tenant,
+        ["o", "", "", "", "", "", ""],
+    ),
+    (
+        "InactivityService/ApproveInactivityRun",
+        Tenant,
+        ["o", "", "", "", "", "", ""],
+    ),
+    (
+        "InactivityService/DismissInactivityRun",
+        Tenant,
+        ["o", "", "", "", "", "", ""],
+    ),
     ("InvitationService/InviteUsers", Place, ["o", "o", "", "", "o", "", ""]),
     (
         "InvitationService/SendInvitation",

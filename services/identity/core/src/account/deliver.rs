@@ -193,7 +193,7 @@ impl Account {
             DeliveryKind::Invitation | DeliveryKind::Reminder => {
                 matches!(onboarding, Some(Onboarding::Pending | Onboarding::Invited))
             }
-            DeliveryKind::AccountCreated => onboarding == Some(Onboarding::Active),
+            DeliveryKind::AccountCreated | DeliveryKind::InactivityWarning => onboarding == Some(Onboarding::Active),
             DeliveryKind::Test => true,
         };
         expected && self.is_current(delivery, now)
@@ -214,6 +214,11 @@ impl Account {
                 };
                 password_lives && delivery.email == self.user.profile.email
             }
+            DeliveryKind::InactivityWarning => {
+                let warned = self.user.inactivity_warned_at;
+                let is_the_newest = warned.is_some_and(|warned| warned <= delivery.created_at);
+                is_the_newest && self.warning_holds() && delivery.email == self.user.profile.email
+            }
             DeliveryKind::Test => true,
         }
     }
@@ -229,7 +234,11 @@ impl Account {
             set_timer(&self.deliveries[index], give_up_at, changes);
             return NotNeeded::NotDue;
         }
-        let step = delivery.reminder_step;
+        if delivery.kind == DeliveryKind::InactivityWarning {
+            // Nobody is taken for warned by a mail that was dropped (B10).
+            self.withdraw_warning(changes);
+        }
+        let step = self.deliveries[index].reminder_step;
         if let Some(invitation) = &mut self.invitation
             && shut
             && step > 0

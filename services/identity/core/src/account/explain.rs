@@ -24,6 +24,8 @@ pub enum NextAction {
     SendReminder,
     SendAccountCreated,
     LapseInvitation,
+    WarnInactive,
+    DeactivateInactive,
     Expire,
 }
 
@@ -40,6 +42,7 @@ impl Account {
                 DeliveryKind::Invitation => (NextAction::SendInvitation, waiting),
                 DeliveryKind::Reminder => (NextAction::SendReminder, waiting),
                 DeliveryKind::AccountCreated | DeliveryKind::Test => (NextAction::SendAccountCreated, true),
+                DeliveryKind::InactivityWarning => (NextAction::WarnInactive, self.warning_holds()),
             };
             let pending = matches!(
                 delivery.state,
@@ -66,6 +69,17 @@ impl Account {
                 action: NextAction::Expire,
                 reminder_step: 0,
             });
+        }
+        if let Some(schedule) = self.inactivity_schedule(now) {
+            let warn = (schedule.warn_at, NextAction::WarnInactive);
+            let deactivate = (schedule.deactivate_at, NextAction::DeactivateInactive);
+            let is_warned = self.user.inactivity_warned_at.is_some() && self.warning_holds();
+            let first = usize::from(is_warned);
+            steps.extend([warn, deactivate].into_iter().skip(first).map(|(at, action)| NextStep {
+                at,
+                action,
+                reminder_step: 0,
+            }));
         }
         steps.sort_by_key(|step| (step.at, step.action));
         steps

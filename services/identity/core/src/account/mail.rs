@@ -84,7 +84,10 @@ impl Detached {
 pub(super) fn due_event(delivery: &Delivery, user: Option<&User>, act: &Act) -> Event {
     let kind = match delivery.kind {
         DeliveryKind::Reminder => EventType::ReminderDue,
-        DeliveryKind::Invitation | DeliveryKind::AccountCreated | DeliveryKind::Test => EventType::InvitationDue,
+        DeliveryKind::Invitation
+        | DeliveryKind::AccountCreated
+        | DeliveryKind::InactivityWarning
+        | DeliveryKind::Test => EventType::InvitationDue,
     };
     delivery_event(delivery, user, kind, act)
 }

@@ -10,9 +10,11 @@
 //! any of these, DEACTIVATED included ──date reached──▶ EXPIRED ──later date──▶ what it was
 //! ```
 
+mod activity;
 mod belonging;
 mod deliver;
 mod explain;
+mod inactivity;
 mod invite;
 mod mail;
 mod profile;
@@ -23,9 +25,11 @@ mod tests;
 
 use std::sync::Arc;
 
+pub use activity::ActivityKind;
 pub use belonging::{Belonging, MAX_GROUPS, Placement};
 pub use deliver::{Begin, NotNeeded, Resolution};
 pub use explain::{NextAction, NextStep};
+pub use inactivity::{inactivity_timer, wake_inactivity};
 pub use invite::Registration;
 pub use mail::Detached;
 pub use profile::ProfileUpdate;
@@ -117,6 +121,8 @@ impl Account {
             activated_at: active.then_some(act.now),
             deletes_at: new.deletes_at,
             last_login_at: None,
+            first_course_at: None,
+            inactivity_warned_at: None,
             seat_waiting_since: waits.then_some(act.now),
             edited_fields: Vec::new(),
         };
@@ -224,6 +230,8 @@ impl Account {
         let from = self.user.status;
         self.user.status = to;
         self.user.status_since = act.now;
+        // Whoever comes back begins anew (B10).
+        self.user.inactivity_warned_at = None;
         self.touch(act, changes);
         self.count_seat(from, kind, act, changes);
         let mut event = self.event(act, kind);

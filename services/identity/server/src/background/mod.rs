@@ -2,6 +2,7 @@
 
 pub mod event_log;
 pub mod housekeeping;
+mod inactivity;
 pub(crate) mod jobs;
 pub mod relay;
 pub mod sweep;

@@ -71,6 +71,10 @@ impl Sweep {
             let result = self.fill_seats(&timer).await;
             return (timer, result);
         }
+        if timer.key.kind == TimerKind::Inactivity {
+            let result = self.look_for_inactive(&timer).await;
+            return (timer, result);
+        }
         let span = tracing::info_span!("job.timer", kind = timer.key.kind.as_str(), subject = %timer.key.subject);
         let fired = timer.clone();
         let command = Command::new(keys(&timer), move |world, changes| {
@@ -127,7 +131,9 @@ fn keys(timer: &Timer) -> Keys {
         users: timer.user.map(|user| (tenant, user)).into_iter().collect(),
         deliveries: match timer.key.kind {
             TimerKind::Delivery => [(tenant, DeliveryId(timer.key.subject))].into(),
-            TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat => std::collections::BTreeSet::new(),
+            TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Inactivity => {
+                std::collections::BTreeSet::new()
+            }
         },
         with_mail: true,
         ..Keys::default()
@@ -150,7 +156,9 @@ fn fire(timer: &Timer, world: &mut World, changes: &mut Changeset) {
             Some(test) => test.on_timer(&act, changes),
             None => changes.clear_timer(timer.key),
         },
-        (TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat, None) => changes.clear_timer(timer.key),
-        (TimerKind::Seat, Some(_)) => {}
+        (TimerKind::Lapse | TimerKind::Expiration | TimerKind::Seat | TimerKind::Inactivity, None) => {
+            changes.clear_timer(timer.key);
+        }
+        (TimerKind::Seat | TimerKind::Inactivity, Some(_)) => {}
     }
 }

@@ -146,7 +146,7 @@ impl App {
     fn remember_sign_in(&self, tenant: TenantId, user: UserId) {
         let engine = self.engine.clone();
         let command = Command::new(Keys::default(), move |world: &mut World, changes: &mut Changeset| {
-            changes.logins.insert((tenant, user), world.now);
+            changes.put_login(tenant, user, world.now);
             Ok(())
         });
         tokio::spawn(async move {

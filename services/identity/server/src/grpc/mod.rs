@@ -4,10 +4,12 @@
 //! each new refusal a row in `status::classify`, and add its test to the end-to-end suite.
 
 mod access_service;
+mod activity_service;
 pub(crate) mod bulk_service;
 mod delivery_service;
 pub(crate) mod event_service;
 mod group_service;
+pub(crate) mod inactivity_service;
 mod invitation_service;
 mod job_items;
 mod link;

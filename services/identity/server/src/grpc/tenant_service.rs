@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use usher_core::account::wake_waiting;
+use usher_core::account::{wake_inactivity, wake_waiting};
 use usher_core::ids::TenantId;
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish};
 use crate::convert;
+use crate::grpc::inactivity_service;
 use crate::parse::Faults;
 
 const PATHS: &[&str] = &[
@@ -33,6 +34,7 @@ const PATHS: &[&str] = &[
     "sender_name",
     "reply_to",
     "seat_policy",
+    "inactivity_policy",
 ];
 
 #[tonic::async_trait]
@@ -83,6 +85,9 @@ impl TenantService for App {
             world.loaded.tenants.insert(id, Arc::clone(&tenant));
             changes.created_tenants.insert(id);
             changes.tenants.insert(id, Arc::clone(&tenant));
+            if tenant.settings.inactivity.is_on() {
+                wake_inactivity(&tenant, world.now, changes);
+            }
             Ok(CreateTenantResponse {
                 tenant: Some(convert::tenant(&tenant)),
             })
@@ -137,6 +142,7 @@ impl TenantService for App {
                     tenant: Some(convert::tenant(&tenant)),
                 });
             }
+            let inactivity = tenant.settings.inactivity;
             let tenant = Arc::new(Tenant {
                 version: tenant.version + 1,
                 settings,
@@ -146,6 +152,9 @@ impl TenantService for App {
             changes.tenants.insert(id, Arc::clone(&tenant));
             // There may be seats now for whoever waits.
             wake_waiting(&tenant, &mutation.act(world.now), changes);
+            if tenant.settings.inactivity != inactivity {
+                wake_inactivity(&tenant, world.now, changes);
+            }
             Ok(UpdateTenantResponse {
                 tenant: Some(convert::tenant(&tenant)),
             })
@@ -164,6 +173,7 @@ fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
         "sender_name" => !tenant.sender_name.is_empty(),
         "reply_to" => !tenant.reply_to.is_empty(),
         "seat_policy" => tenant.seat_policy != 0,
+        "inactivity_policy" => tenant.inactivity_policy.is_some(),
         _ => true,
     }
 }
@@ -196,6 +206,10 @@ fn set(settings: &mut Settings, given: &ProtoTenant, path: &str, faults: &mut Fa
             Ok(SeatPolicy::Wait) => settings.seat_policy = seats::SeatPolicy::Wait,
             Err(_) => faults.add("tenant.seat_policy", "is unknown"),
         },
+        "inactivity_policy" => {
+            let given = given.inactivity_policy.unwrap_or_default();
+            settings.inactivity = inactivity_service::policy(&given);
+        }
         "reply_to" => {
             settings.reply_to = if given.reply_to.is_empty() {
                 String::new()

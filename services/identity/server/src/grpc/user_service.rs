@@ -529,6 +529,15 @@ fn next_step(step: &NextStep) -> ProtoNextStep {
             "lapse_invitation",
             "The invitation's link dies, unless they accept before.".to_owned(),
         ),
+        NextAction::WarnInactive => (
+            "warn_inactive",
+            "They are warned of their inactivity, unless they sign in before.".to_owned(),
+        ),
+        NextAction::DeactivateInactive => (
+            "deactivate_inactive",
+            "The account is deactivated for inactivity, unless they sign in before or an administrator decides against it."
+                .to_owned(),
+        ),
         NextAction::Expire => ("expire", "The account expires and access ends.".to_owned()),
     };
     ProtoNextStep {

@@ -9,6 +9,7 @@ pub(crate) mod attempt;
 pub(crate) mod delivery;
 pub(crate) mod group;
 pub(crate) mod history;
+pub(crate) mod inactivity_run;
 pub(crate) mod invitation;
 pub(crate) mod job;
 pub(crate) mod job_chunk;

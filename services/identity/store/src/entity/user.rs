@@ -47,6 +47,8 @@ pub struct Model {
     pub deletes_at: Option<DateTimeUtc>,
     /// 1970 for whoever never signed in.
     pub last_login_at: DateTimeUtc,
+    pub first_course_at: Option<DateTimeUtc>,
+    pub inactivity_warned_at: Option<DateTimeUtc>,
     pub seat_waiting_since: Option<DateTimeUtc>,
     pub edited_fields: Json,
 }
@@ -106,6 +108,8 @@ impl From<&User> for Model {
             activated_at: user.activated_at,
             deletes_at: user.deletes_at,
             last_login_at: user.last_login_at.unwrap_or_default(),
+            first_course_at: user.first_course_at,
+            inactivity_warned_at: user.inactivity_warned_at,
             seat_waiting_since: user.seat_waiting_since,
             edited_fields: to_json(&user.edited_fields),
         }
@@ -146,6 +150,8 @@ impl TryFrom<Model> for User {
             activated_at: row.activated_at,
             deletes_at: row.deletes_at,
             last_login_at: Some(row.last_login_at).filter(|at| *at > DateTimeUtc::default()),
+            first_course_at: row.first_course_at,
+            inactivity_warned_at: row.inactivity_warned_at,
             seat_waiting_since: row.seat_waiting_since,
             edited_fields: from_json("the edited fields", row.edited_fields)?,
         })

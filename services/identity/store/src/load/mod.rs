@@ -61,6 +61,7 @@ pub(crate) async fn load<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locki
         belongings = people::belongings(db, &users).await?;
     }
     loaded.jobs = people::jobs(db, keys, locking).await?;
+    loaded.inactivity = crate::inactivity::runs(db, &keys.inactivity, locking).await?;
     if let Some(now) = keys.with_seats {
         let limited = loaded.tenants.values().filter(|tenant| tenant.settings.seat_limit > 0);
         let limited = limited.map(|tenant| tenant.id).collect();

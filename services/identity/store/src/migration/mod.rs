@@ -13,6 +13,8 @@ mod m20261121_000004_search;
 mod m20261124_000005_people;
 mod m20261124_000006_jobs;
 mod m20261124_000007_lists;
+mod m20261125_000008_activity;
+mod m20261125_000009_inactivity;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -31,6 +33,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000005_people::Migration),
             Box::new(m20261124_000006_jobs::Migration),
             Box::new(m20261124_000007_lists::Migration),
+            Box::new(m20261125_000008_activity::Migration),
+            Box::new(m20261125_000009_inactivity::Migration),
         ]
     }
 }
@@ -43,7 +47,7 @@ async fn run(manager: &SchemaManager<'_>, text: &str) -> Result<(), DbErr> {
 }
 
 fn dialect(backend: DbBackend, text: &str) -> String {
-    let words: [(&str, &str, &str); 11] = [
+    let words: [(&str, &str, &str); 12] = [
         ("{uuid}", "uuid", "BLOB"),
         // Compared byte by byte, so that both databases sort the same.
         ("{key}", "text COLLATE \"C\"", "TEXT"),
@@ -59,6 +63,8 @@ fn dialect(backend: DbBackend, text: &str) -> String {
             "bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
             "INTEGER PRIMARY KEY AUTOINCREMENT",
         ),
+        // The greater of two values in one row.
+        ("{greater}", "GREATEST", "MAX"),
         ("{table}", "", "STRICT"),
     ];
     let postgres = backend == DbBackend::Postgres;

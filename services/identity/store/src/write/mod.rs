@@ -86,7 +86,8 @@ fn users(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
     let row = |(key, user): (&(TenantId, UserId), &User)| {
         let mut row = user::Model::from(user);
         if let Some(login) = changes.logins.get(key) {
-            row.last_login_at = *login;
+            row.last_login_at = row.last_login_at.max(*login);
+            row.inactivity_warned_at = row.inactivity_warned_at.filter(|warned| warned > login);
         }
         row
     };

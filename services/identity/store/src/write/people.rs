@@ -8,8 +8,11 @@ use usher_core::ids::TenantId;
 use usher_core::role::Assignment;
 
 use crate::bulk::{OnConflict, insert};
-use crate::entity::{assignment, group, member, role, seat_entry};
+use crate::entity::{assignment, group, inactivity_run, member, role, seat_entry};
 use crate::sql::Sql;
+
+/// Sign-ins in one statement at most: each binds three values on SQLite, whose limit is 32,766.
+const LOGINS: usize = 10_000;
 
 pub(super) fn write(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
     groups(backend, changes, all);
@@ -18,6 +21,13 @@ pub(super) fn write(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>)
     assignments(backend, changes, all);
     seats(backend, changes, all);
     logins(backend, changes, all);
+    let runs: Vec<_> = changes.inactivity_runs.values().map(Into::into).collect();
+    all.extend(insert::<inactivity_run::Entity>(
+        backend,
+        &runs,
+        &[],
+        OnConflict::Replace,
+    ));
 }
 
 fn groups(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
@@ -151,17 +161,23 @@ fn seats(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
     all.push(sql);
 }
 
+/// All in one statement; a row that has a later sign-in stays as it is. Whoever signs in after a warning is no longer
+/// inactive (B10).
 fn logins(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
-    for ((tenant, user), at) in &changes.logins {
-        if changes.users.contains_key(&(*tenant, *user)) {
-            continue;
-        }
-        let mut sql = Sql::new(backend, "UPDATE users SET last_login_at = ");
-        sql.bind(*at).push(" WHERE tenant_id = ").bind(tenant.0);
-        sql.push(" AND user_id = ")
-            .bind(user.0)
-            .push(" AND last_login_at < ")
-            .bind(*at);
+    let rows: Vec<[Value; 3]> = changes
+        .logins
+        .iter()
+        .filter(|(key, _)| !changes.users.contains_key(key))
+        .map(|((tenant, user), at)| [tenant.0.into(), user.0.into(), (*at).into()])
+        .collect();
+    for rows in rows.chunks(LOGINS) {
+        let mut sql = Sql::new(backend, "WITH new (tenant_id, user_id, at) AS (");
+        sql.set(rows.iter().cloned()).push(
+            ") UPDATE users SET last_login_at = new.at, inactivity_warned_at = \
+             CASE WHEN users.inactivity_warned_at > new.at THEN users.inactivity_warned_at END \
+             FROM new WHERE users.tenant_id = new.tenant_id AND users.user_id = new.user_id \
+             AND users.last_login_at < new.at",
+        );
         all.push(sql);
     }
 }

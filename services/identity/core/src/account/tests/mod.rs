@@ -1,7 +1,9 @@
 //! The rules by example. A test's name says the rule and the row of the requirements that asks for it. All laws at once,
 //! over arbitrary sequences of commands, are held by the machine in the contract suite.
 
+mod activity;
 mod delivering;
+mod inactivity;
 mod inviting;
 mod profile;
 mod reminding;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
 
-use super::{Account, Begin, Effect, NewUser, NotNeeded, ProfileUpdate, Registration, Resolution};
+use super::{Account, Begin, Effect, NewUser, NextAction, NotNeeded, ProfileUpdate, Registration, Resolution};
 use crate::change::{Act, Changeset, Leases};
 use crate::clock::Timestamp;
 use crate::delivery::{Claim, Delivery, DeliveryKind, DeliveryStateName, Outcome, Phase, Report};

@@ -1,0 +1,150 @@
+//! Who is inactive, and the runs that are made of it (B10).
+
+use anyhow::Result;
+use usher_core::change::Changeset;
+use usher_core::ids::UserId;
+use usher_core::inactivity::{InactivityPolicy, InactivityRun, InactivityRunState, next_run};
+use usher_core::ports::{Directory as _, InactivityQuery, InactivityStep, Keys};
+use usher_core::role::{Assignment, BuiltInRole, RoleRef, Scope};
+use usher_core::status::Status;
+use usher_core::user::User;
+
+use super::on_both;
+use super::stage::{Stage, creating};
+
+on_both! {
+    the_inactive_are_found_by_what_they_wait_for_page_by_page,
+    a_tenant_has_one_open_run_and_runs_come_back_newest_first,
+}
+
+/// Active since day -200.
+fn active(stage: &Stage, name: &str, last_login: Option<i64>, warned: Option<i64>) -> User {
+    let mut user = stage.person(name);
+    user.status = Status::ACTIVE;
+    user.status_since = stage.after(-200);
+    user.last_login_at = last_login.map(|at| stage.after(at));
+    user.inactivity_warned_at = warned.map(|at| stage.after(at));
+    user
+}
+
+fn query(stage: &Stage, step: InactivityStep, since: i64) -> InactivityQuery {
+    InactivityQuery {
+        tenant: stage.tenant,
+        step,
+        since: stage.after(since),
+        exempt_administrators: true,
+        position: None,
+        limit: 2,
+        now: stage.now,
+    }
+}
+
+async fn walk(stage: &Stage, mut query: InactivityQuery) -> Result<Vec<UserId>> {
+    let mut found = Vec::new();
+    loop {
+        let page = stage.store.inactive_users(&query).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        query.position = Some(match query.step {
+            InactivityStep::Warn => (last.inactive_since(), last.id),
+            InactivityStep::Deactivate { .. } => (last.inactivity_warned_at.unwrap_or_default(), last.id),
+        });
+        found.extend(page.iter().map(|user| user.id));
+    }
+}
+
+/// B10
+async fn the_inactive_are_found_by_what_they_wait_for_page_by_page(stage: Stage) -> Result<()> {
+    let never = active(&stage, "never", None, None);
+    let long_ago = active(&stage, "long-ago", Some(-150), None);
+    let before_it_was_active = active(&stage, "before", Some(-900), None);
+    let lately = active(&stage, "lately", Some(-5), None);
+    let root = active(&stage, "root", None, None);
+    let mut expired = active(&stage, "expired", None, None);
+    expired.expires_at = Some(stage.after(-1));
+    let pending = stage.person("pending");
+    let warned = active(&stage, "warned", None, Some(-40));
+    let warned_later = active(&stage, "warned-later", None, Some(-20));
+    let warned_last = active(&stage, "warned-last", None, Some(-10));
+    let people = [
+        &never,
+        &long_ago,
+        &before_it_was_active,
+        &lately,
+        &root,
+        &expired,
+        &pending,
+        &warned,
+        &warned_later,
+        &warned_last,
+    ];
+    stage.write(creating(people)).await?;
+    let mut changes = Changeset::default();
+    let administrator = Assignment {
+        tenant: stage.tenant,
+        user: root.id,
+        role: RoleRef::BuiltIn(BuiltInRole::Administrator),
+        scope: Scope::Platform,
+    };
+    changes.assignments.insert(administrator, true);
+    stage.write(changes).await?;
+
+    let to_warn = query(&stage, InactivityStep::Warn, -100);
+    let mut first = vec![never.id, before_it_was_active.id];
+    first.sort();
+    first.push(long_ago.id);
+    assert_eq!(walk(&stage, to_warn.clone()).await?, first);
+    assert_eq!(stage.store.count_inactive(&to_warn).await?, 3);
+    let all = InactivityQuery {
+        exempt_administrators: false,
+        ..to_warn
+    };
+    assert_eq!(stage.store.count_inactive(&all).await?, 4, "the administrator too");
+
+    let between = |after: Option<i64>, until| {
+        let step = InactivityStep::Deactivate {
+            after: after.map(|at| stage.after(at)),
+            until: stage.after(until),
+        };
+        query(&stage, step, -100)
+    };
+    assert_eq!(walk(&stage, between(None, -20)).await?, [warned.id, warned_later.id]);
+    assert_eq!(
+        walk(&stage, between(Some(-40), -10)).await?,
+        [warned_later.id, warned_last.id]
+    );
+    assert_eq!(stage.store.count_inactive(&between(None, -5)).await?, 3);
+    Ok(())
+}
+
+/// B10
+async fn a_tenant_has_one_open_run_and_runs_come_back_newest_first(stage: Stage) -> Result<()> {
+    let policy = InactivityPolicy {
+        warn_after_days: 90,
+        deactivate_after_days: 120,
+        ..InactivityPolicy::default()
+    };
+    let write = async |run: &InactivityRun| {
+        let mut changes = Changeset::default();
+        changes.inactivity_runs.insert((run.tenant, run.id), run.clone());
+        stage.write(changes).await
+    };
+    let run = |due, at| next_run(stage.tenant, &policy, &[], (due, 100), stage.after(at));
+    let (Some(mut first), Some(second)) = (run(50, 0), run(1, 60)) else {
+        anyhow::bail!("no runs");
+    };
+    assert_eq!(first.state, InactivityRunState::Parked);
+    write(&first).await?;
+    assert!(write(&second).await.is_err(), "one at a time");
+    first.dismiss("ana", stage.after(30))?;
+    first.position = Some((stage.after(-7), stage.person("somebody").id));
+    write(&first).await?;
+    write(&second).await?;
+    let runs = stage.store.inactivity_runs(stage.tenant, None, 10).await?;
+    assert_eq!(runs, [second.clone(), first.clone()]);
+    let keys = Keys {
+        inactivity: [stage.tenant].into(),
+        ..Keys::default()
+    };
+    assert_eq!(stage.load(&keys).await?.inactivity[&stage.tenant], [second, first]);
+    Ok(())
+}
