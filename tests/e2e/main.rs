@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod bounces;
 mod bulk;
 mod command_line;
 mod config;

@@ -4,6 +4,7 @@
 //! [`change::Changeset`], which a store ([`ports`]) writes in one transaction: rows, timers and events together.
 
 pub mod account;
+pub mod bounce;
 pub mod change;
 pub mod clock;
 pub mod delivery;

@@ -13,6 +13,7 @@ mod connect;
 mod directory;
 mod entity;
 mod error;
+mod find_mails;
 mod horizon;
 mod housekeeping;
 mod jobs;

@@ -56,6 +56,7 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
         Account,
         ["os", "os", "", "", "", "", ""],
     ),
+    ("DeliveryService/ReportBounce", Tenant, ["o", "", "", "", "", "", ""]),
     (
         "DeliveryService/ListSuppressions",
         Tenant,

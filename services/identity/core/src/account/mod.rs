@@ -11,6 +11,7 @@
 //! ```
 
 mod belonging;
+mod bounce;
 mod deliver;
 mod explain;
 mod invite;
@@ -24,6 +25,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use belonging::{Belonging, MAX_GROUPS, Placement};
+pub use bounce::Heard;
 pub use deliver::{Begin, NotNeeded, Resolution};
 pub use explain::{NextAction, NextStep};
 pub use invite::Registration;

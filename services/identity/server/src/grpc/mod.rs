@@ -4,6 +4,7 @@
 //! each new refusal a row in `status::classify`, and add its test to the end-to-end suite.
 
 mod access_service;
+mod bounces;
 pub(crate) mod bulk_service;
 mod delivery_service;
 pub(crate) mod event_service;

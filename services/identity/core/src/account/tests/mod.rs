@@ -1,6 +1,7 @@
 //! The rules by example. A test's name says the rule and the row of the requirements that asks for it. All laws at once,
 //! over arbitrary sequences of commands, are held by the machine in the contract suite.
 
+mod bouncing;
 mod delivering;
 mod inviting;
 mod profile;
