@@ -225,12 +225,12 @@ fn a_report_that_names_only_an_address_needs_a_mail_that_went_there_lately() -> 
             kind: BounceKind::Hard.into(),
             ..api::BounceReport::default()
         };
-        let call = |reports| api::ReportBounceRequest {
+        let call = |reports: Vec<api::BounceReport>| api::ReportBounceRequest {
             tenant_id: stage.tenant.clone(),
             reports,
             options: None,
         };
-        let told = async |reports| -> Result<Vec<BounceOutcome>> {
+        let told = async |reports: Vec<api::BounceReport>| -> Result<Vec<BounceOutcome>> {
             let answer = stage
                 .clients
                 .deliveries()
@@ -263,7 +263,7 @@ fn a_report_that_names_only_an_address_needs_a_mail_that_went_there_lately() -> 
 #[test]
 fn a_report_that_makes_no_sense_is_refused_with_every_fault() -> Result<()> {
     together(async |stage| {
-        let call = |reports| api::ReportBounceRequest {
+        let call = |reports: Vec<api::BounceReport>| api::ReportBounceRequest {
             tenant_id: stage.tenant.clone(),
             reports,
             options: None,

@@ -89,12 +89,12 @@ impl<R: BufRead> Mbox<R> {
                 return Ok(std::mem::take(&mut self.begun).then_some(message));
             }
             if at_start && line.starts_with(b"From ") {
-                if std::mem::replace(&mut self.begun, true) {
-                    return Ok(Some(message));
-                }
                 // The rest of a long separator is no message.
                 while !line.ends_with(b"\n") && (&mut self.from).take(1 << 16).read_until(b'\n', &mut line)? > 0 {
                     line.drain(..line.len() - 1);
+                }
+                if std::mem::replace(&mut self.begun, true) {
+                    return Ok(Some(message));
                 }
                 continue;
             }
