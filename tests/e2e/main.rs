@@ -4,6 +4,7 @@ mod access;
 mod activity;
 mod audit;
 mod bad_input;
+mod bounces;
 mod bulk;
 mod command_line;
 mod config;

@@ -19,6 +19,7 @@ Exit codes:
   65   the request or the data was refused, or a file cannot be read
   69   the server cannot be reached, or has no time
   70   the server failed
+  75   the server cannot be reached, or has no time: keep the message and try again (`usher bounces`)
   77   not permitted
   78   wrong configuration
   130  interrupted";
@@ -38,6 +39,8 @@ pub(crate) enum Exit {
     Unavailable = 69,
     /// EX_SOFTWARE.
     Fault = 70,
+    /// EX_TEMPFAIL: for mail servers that pipe messages.
+    Again = 75,
     /// EX_NOPERM.
     Denied = 77,
     /// EX_CONFIG.

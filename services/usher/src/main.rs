@@ -1,6 +1,7 @@
 //! `usher`: everything in one process (`usher up`), and the operator's commands, which speak gRPC to an identity service
 //! like any other caller.
 
+mod bounces;
 mod client;
 mod commands;
 mod failure;
@@ -165,6 +166,9 @@ mod tests {
             "usher roles revoke a@x.org instructor --session S-1",
             "usher roles holders --role coach --group A/B",
             "usher roles holders --user a@x.org --limit 0",
+            "usher bounces",
+            "usher bounces - --tenant 1 --json",
+            "usher bounces /var/mail/bounces report.eml --dry-run",
             "usher seats",
             "usher seats --json",
             "usher seats ledger --user a@x.org",

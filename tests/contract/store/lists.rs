@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use usher_core::bounce::BounceKind;
 use usher_core::change::Changeset;
 use usher_core::delivery::{DeliveryState, DeliveryStateName};
 use usher_core::event::EventType;
 use usher_core::ids::TenantId;
 use usher_core::invitation::{Invitation, InvitationState};
-use usher_core::ports::{After, DeliveryQuery, Directory as _, InvitationQuery, UserOrder, UserQuery};
+use usher_core::ports::{After, DeliveryQuery, Directory as _, InvitationQuery, MailRef, UserOrder, UserQuery};
 use usher_core::status::{Onboarding, Status, StatusName};
 use usher_core::text::fold;
 use usher_core::user::{User, name_key};
@@ -24,6 +25,7 @@ on_both! {
     invitations_are_listed_newest_first_by_the_state_that_counts_now,
     mails_are_listed_newest_first_by_user_and_state,
     suppressions_are_listed_newest_first,
+    the_mail_that_a_report_is_about_is_found,
     the_history_of_an_account_is_told_newest_first,
 }
 
@@ -427,5 +429,68 @@ async fn the_history_of_an_account_is_told_newest_first(stage: Stage) -> Result<
     ];
     assert_eq!(told, expected.map(|kind| (Some(ana.id), kind)));
     assert_eq!(stage.store.history(stage.tenant, ana.id, 2).await?.len(), 2);
+    Ok(())
+}
+
+/// L13: by its id, or as the newest that went to an address in a span; a bounce comes back as written.
+async fn the_mail_that_a_report_is_about_is_found(stage: Stage) -> Result<()> {
+    let ana = stage.person("ana");
+    let mut mails = Vec::new();
+    let ends = [
+        (10, DeliveryState::Sent),
+        (20, DeliveryState::Uncertain),
+        (30, DeliveryState::Failed),
+    ];
+    for (seconds, state) in ends {
+        let mut mail = stage.mail(&stage.invitation(&ana));
+        mail.ended_at = Some(stage.after(seconds));
+        mail.state = state;
+        mail.bounce = (seconds == 10).then_some(BounceKind::Hard);
+        mails.push(mail);
+    }
+    mails.push(stage.mail(&stage.invitation(&ana)));
+    stage.write(mailing(&mails)).await?;
+    let to = |name: &str, since, until| MailRef::To {
+        email: address(name).key().to_owned(),
+        since: stage.after(since),
+        until: stage.after(until),
+    };
+    let wanted = [
+        to("ana", 0, 60),
+        MailRef::Id(mails[3].id),
+        to("ben", 0, 60),
+        to("ana", 10, 19),
+        to("ana", 0, 9),
+        to("ana", 21, 60),
+        MailRef::Id(usher_core::ids::DeliveryId::mint(stage.now)),
+    ];
+    let found = stage.store.find_mails(stage.tenant, &wanted).await?;
+    let of = |index: usize| Some(mails[index].id);
+    let ids: Vec<_> = found.iter().map(|mail| mail.as_ref().map(|mail| mail.id)).collect();
+    assert_eq!(ids, [of(1), of(3), None, of(0), None, None, None]);
+    let first = found[0].as_ref().expect("it was found");
+    assert_eq!((first.user, first.email.as_str()), (Some(ana.id), address("ana").key()));
+    let elsewhere = stage.store.find_mails(TenantId::mint(stage.now), &wanted).await?;
+    assert!(elsewhere.iter().all(Option::is_none));
+    assert!(stage.store.find_mails(stage.tenant, &[]).await?.is_empty());
+    let many = vec![MailRef::Id(mails[0].id); 101];
+    assert!(
+        stage
+            .store
+            .find_mails(stage.tenant, &many)
+            .await?
+            .iter()
+            .all(Option::is_some)
+    );
+    let query = DeliveryQuery {
+        groups: Vec::new(),
+        tenant: stage.tenant,
+        user: None,
+        delivery: Some(mails[0].id),
+        states: Vec::new(),
+        after: None,
+        limit: 1,
+    };
+    assert_eq!(stage.store.list_deliveries(&query).await?[0].delivery, mails[0]);
     Ok(())
 }

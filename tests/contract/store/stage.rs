@@ -185,6 +185,7 @@ impl Stage {
             give_up_at: invitation.lapses_at,
             ended_at: None,
             last_claim: None,
+            bounce: None,
             test: None,
         }
     }

@@ -10,7 +10,9 @@ use futures::future::{BoxFuture, join_all};
 use prost::Message as _;
 use tonic::{Code, Status};
 use usher_proto::identity::v1 as api;
-use usher_proto::identity::v1::{DeliveryResolution, DeliveryState, InitialState, MutationOptions, UserStatus};
+use usher_proto::identity::v1::{
+    BounceKind, DeliveryResolution, DeliveryState, InitialState, MutationOptions, UserStatus,
+};
 use usher_tests::environment::smtp_sink::Behaviour;
 
 use crate::stage::{
@@ -66,6 +68,8 @@ async fn one_of_each(stage: &Together) -> Result<Vec<Mutation>> {
     stage
         .sink
         .script(&stage.address("unknown"), [Behaviour::HangUpAfterDot]);
+    let (returning, _) = stage.invited("returned").await?;
+    let returned = stage.mail_becomes(&returning.user_id, DeliveryState::Sent).await?;
     let (unknown, _) = stage.invite("unknown").await?;
     let uncertain = stage.mail_becomes(&unknown.user_id, DeliveryState::Uncertain).await?;
     let new = api::User {
@@ -137,6 +141,16 @@ async fn one_of_each(stage: &Together) -> Result<Vec<Mutation>> {
         email: stage.address("bounced"),
         options: None,
     };
+    let report = api::ReportBounceRequest {
+        tenant_id: tenant_id(),
+        reports: vec![api::BounceReport {
+            delivery_id: returned.delivery_id,
+            kind: BounceKind::Hard.into(),
+            status: "5.1.1".into(),
+            ..api::BounceReport::default()
+        }],
+        options: None,
+    };
     let resolve = api::ResolveDeliveryRequest {
         tenant_id: tenant_id(),
         delivery_id: uncertain.delivery_id,
@@ -169,6 +183,7 @@ async fn one_of_each(stage: &Together) -> Result<Vec<Mutation>> {
         mutation!(invitations, accept_invitation, stage.accepting(&link)),
         mutation!(access, change_password, change),
         mutation!(deliveries.clone(), remove_suppression, lift),
+        mutation!(deliveries.clone(), report_bounce, report),
         mutation!(deliveries, resolve_delivery, resolve),
         mutation!(tenants, update_tenant, update_tenant),
     ];

@@ -25,6 +25,7 @@ pub const METHODS: &[(&str, Permission)] = &[
     ("BulkService/DownloadJobReport", Permission::JobsRead),
     ("DeliveryService/ListDeliveries", Permission::DeliveriesRead),
     ("DeliveryService/ResolveDelivery", Permission::DeliveriesResolve),
+    ("DeliveryService/ReportBounce", Permission::DeliveriesReport),
     ("DeliveryService/ListSuppressions", Permission::SuppressionsRead),
     ("DeliveryService/RemoveSuppression", Permission::SuppressionsRemove),
     ("EventService/WatchEvents", Permission::EventsWatch),

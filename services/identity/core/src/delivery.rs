@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::bounce::BounceKind;
 use crate::clock::{Timestamp, to_micros};
 use crate::email::EmailAddress;
 use crate::ids::{ClaimId, DeliveryId, InvitationId, TenantId, UserId};
@@ -86,17 +87,32 @@ pub enum Outcome {
     Unreachable,
     /// The connection broke after the content was begun (B12).
     Uncertain,
+    /// It came back as undeliverable after a mail server took it (L13). This and what follows end no try: they are
+    /// written down beside the tries.
+    Bounced,
+    /// It came back, or was delayed, for a reason that may pass.
+    SoftBounced,
+    /// Its recipient called it unwanted.
+    Complained,
 }
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Sent,
         Self::Deferred,
         Self::Failed,
         Self::Unreachable,
         Self::Uncertain,
+        Self::Bounced,
+        Self::SoftBounced,
+        Self::Complained,
     ];
+
+    /// Whether a worker can report it as the end of a try.
+    pub fn ends_a_try(self) -> bool {
+        !matches!(self, Self::Bounced | Self::SoftBounced | Self::Complained)
+    }
 
     /// As in columns: `SENT`.
     pub fn as_str(self) -> &'static str {
@@ -106,6 +122,9 @@ impl Outcome {
             Self::Failed => "FAILED",
             Self::Unreachable => "UNREACHABLE",
             Self::Uncertain => "UNCERTAIN",
+            Self::Bounced => "BOUNCED",
+            Self::SoftBounced => "SOFT_BOUNCED",
+            Self::Complained => "COMPLAINED",
         }
     }
 
@@ -184,15 +203,18 @@ impl Report {
             .split_whitespace()
             .find(|word| word.starts_with("5.") && word.matches('.').count() == 2);
         match enhanced {
-            Some(code) => {
-                let detail = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).to_owned();
-                match code.strip_prefix("5.1.") {
-                    Some(of_address) => !matches!(detail(of_address).as_str(), "7" | "8"),
-                    None => detail(code) == "5.2.1",
-                }
-            }
+            Some(code) => is_dead_address(code.trim_end_matches(|c: char| !c.is_ascii_digit())),
             None => matches!(self.smtp_code, 550 | 551 | 553),
         }
+    }
+}
+
+/// Whether an enhanced status code (RFC 3463) says that the address itself is dead: 5.1.x, but for 5.1.7 and 5.1.8, which
+/// are about the sender's, and 5.2.1, a mailbox that was closed.
+pub fn is_dead_address(status: &str) -> bool {
+    match status.strip_prefix("5.1.") {
+        Some(detail) => !matches!(detail, "7" | "8"),
+        None => status == "5.2.1",
     }
 }
 
@@ -343,6 +365,8 @@ pub struct Delivery {
     pub ended_at: Option<Timestamp>,
     /// The newest claim, also after the end: tells a repeated report from a late one.
     pub last_claim: Option<ClaimId>,
+    /// What came back, and counts: a hard bounce or a complaint (L13).
+    pub bounce: Option<BounceKind>,
     /// What only a test mail has to remember.
     pub test: Option<TestContent>,
 }
@@ -358,16 +382,16 @@ pub struct TestContent {
     pub message: Option<Message>,
 }
 
-/// One try, as it is kept (L16). Rows with the same delivery and number are the same try.
+/// One try, or what came back later, as it is kept (L16). Rows with the same delivery and number are the same try.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Whose.
     pub tenant: TenantId,
     /// Of which mail.
     pub delivery: DeliveryId,
-    /// The claim that it was made under.
+    /// The claim that it was made under; for what came back, an id that follows from its content.
     pub claim: ClaimId,
-    /// Who tried.
+    /// Who tried, or who reported what came back.
     pub worker: String,
     /// When it began.
     pub started_at: Timestamp,

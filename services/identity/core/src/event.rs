@@ -114,6 +114,10 @@ event_types! {
     DeliveryCancelled = "delivery.cancelled",
     /// A mail was held back, since its address is suppressed (L13).
     DeliverySuppressed = "delivery.suppressed",
+    /// A mail came back after a mail server took it: its address is dead (L13).
+    DeliveryBounced = "delivery.bounced",
+    /// A mail was called unwanted by its recipient (L13).
+    DeliveryComplained = "delivery.complained",
     /// Call to work: an invitation, an account notification or a test mail is to be sent now.
     InvitationDue = "invitation.due",
     /// Call to work: a reminder is to be sent now.

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod bounce;
 pub mod change;
 pub mod clock;
 pub mod delivery;

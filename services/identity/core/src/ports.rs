@@ -309,6 +309,33 @@ pub struct DeliveryRecord {
     pub attempts: Vec<Attempt>,
 }
 
+/// A mail, as a report of what came back names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MailRef {
+    /// By its id.
+    Id(DeliveryId),
+    /// The newest that ended as sent, or as uncertain, in this span.
+    To {
+        /// The folded address.
+        email: String,
+        /// From here on.
+        since: Timestamp,
+        /// To here, inclusively.
+        until: Timestamp,
+    },
+}
+
+/// A mail that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundMail {
+    /// Which.
+    pub id: DeliveryId,
+    /// Whose; `None` for a test mail.
+    pub user: Option<UserId>,
+    /// The folded address that it went to.
+    pub email: String,
+}
+
 /// An address that gets no mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suppression {
@@ -429,6 +456,8 @@ pub trait Directory: Send + Sync {
     async fn list_invitations(&self, query: &InvitationQuery) -> Result<Vec<Invitation>, StoreError>;
     /// One page of deliveries with their attempts.
     async fn list_deliveries(&self, query: &DeliveryQuery) -> Result<Vec<DeliveryRecord>, StoreError>;
+    /// For each of these, the mail that is meant, if there is one.
+    async fn find_mails(&self, tenant: TenantId, wanted: &[MailRef]) -> Result<Vec<Option<FoundMail>>, StoreError>;
     /// One page of suppressions, the newest first.
     async fn list_suppressions(
         &self,

@@ -62,6 +62,7 @@ permissions! {
     InactivityDecide = "inactivity.decide": "Approve and dismiss deactivations for inactivity.",
     DeliveriesRead = "deliveries.read": "Look up mails with their attempts.",
     DeliveriesResolve = "deliveries.resolve": "Settle a mail of which nobody knows whether it went out.",
+    DeliveriesReport = "deliveries.report": "Report bounces and complaints, which stop mail to an address.",
     SuppressionsRead = "suppressions.read": "List the addresses that get no mail.",
     SuppressionsRemove = "suppressions.remove": "Let an address get mail again.",
     EventsWatch = "events.watch": "Follow the events of the tenant.",

@@ -390,13 +390,17 @@ fn outcome(outcome: Outcome) -> proto::DeliveryOutcome {
         Outcome::Failed => proto::DeliveryOutcome::Failed,
         Outcome::Unreachable => proto::DeliveryOutcome::Unreachable,
         Outcome::Uncertain => proto::DeliveryOutcome::Uncertain,
+        Outcome::Bounced => proto::DeliveryOutcome::Bounced,
+        Outcome::SoftBounced => proto::DeliveryOutcome::SoftBounced,
+        Outcome::Complained => proto::DeliveryOutcome::Complained,
     }
 }
 
-/// The outcome of a report; `None` for an unspecified or unknown one.
+/// The outcome of a worker's report; `None` for an unspecified or unknown one, and for what ends no try.
 pub(crate) fn outcome_of(wanted: i32) -> Option<Outcome> {
     let wanted = proto::DeliveryOutcome::try_from(wanted).ok()?;
-    Outcome::ALL.into_iter().find(|known| outcome(*known) == wanted)
+    let mut ends = Outcome::ALL.into_iter().filter(|known| known.ends_a_try());
+    ends.find(|known| outcome(*known) == wanted)
 }
 
 fn phase(phase: Phase) -> proto::SmtpPhase {

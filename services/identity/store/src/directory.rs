@@ -14,8 +14,8 @@ use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::inactivity::InactivityRun;
 use usher_core::invitation::Invitation;
 use usher_core::ports::{
-    After, AssignmentQuery, DeliveryQuery, DeliveryRecord, Directory, GroupQuery, InactivityQuery, InvitationQuery,
-    Keys, Loaded, StoreError, Suppression, UserQuery,
+    After, AssignmentQuery, DeliveryQuery, DeliveryRecord, Directory, FoundMail, GroupQuery, InactivityQuery,
+    InvitationQuery, Keys, Loaded, MailRef, StoreError, Suppression, UserQuery,
 };
 use usher_core::role::{Assignment, CustomRole};
 use usher_core::seats::{SeatEntry, SeatUsage};
@@ -28,7 +28,7 @@ use crate::entity::{group, history, invitation, outbox, role, template, tenant, 
 use crate::error::store_error;
 use crate::load::{Locking, load, people};
 use crate::sql::{Sql, columns_of};
-use crate::{SeaStore, list, list_people};
+use crate::{SeaStore, find_mails, list, list_people};
 
 /// Keys of one statement: twice as many values are bound on SQLite, whose limit is 32,766.
 const CHUNK: usize = 10_000;
@@ -162,6 +162,11 @@ impl Directory for SeaStore {
                 })
             })
             .collect()
+    }
+
+    #[tracing::instrument(name = "db.find_mails", skip_all, err(level = "debug"))]
+    async fn find_mails(&self, tenant: TenantId, wanted: &[MailRef]) -> Result<Vec<Option<FoundMail>>, StoreError> {
+        find_mails::find_mails(&self.reader, tenant, wanted).await
     }
 
     async fn list_suppressions(

@@ -14,6 +14,7 @@ mod connect;
 mod directory;
 mod entity;
 mod error;
+mod find_mails;
 mod horizon;
 mod housekeeping;
 mod inactivity;

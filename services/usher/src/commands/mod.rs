@@ -5,6 +5,7 @@ mod accept;
 mod access;
 mod activity;
 mod audit;
+mod bounces;
 mod bulk;
 mod clock;
 mod config;
@@ -90,6 +91,7 @@ pub(crate) enum Command {
     Seats(seats::Seats),
     /// Look up what became of each mail, and settle uncertain ones.
     Deliveries(deliveries::Deliveries),
+    Bounces(bounces::Bounces),
     /// List addresses that get no mail, and lift that.
     #[command(subcommand)]
     Suppressions(suppressions::Suppressions),
@@ -140,6 +142,7 @@ pub(crate) async fn run(command: &Command, session: &Session) -> Result<Exit, Fa
         Command::Roles(command) => roles::run(command, session).await,
         Command::Seats(command) => seats::run(command, session).await,
         Command::Deliveries(command) => deliveries::run(command, session).await,
+        Command::Bounces(command) => bounces::run(command, session).await,
         Command::Suppressions(command) => suppressions::run(command, session).await,
         Command::Audit(command) => audit::run(command, session).await,
         Command::Templates(command) => templates::run(command, session).await,

@@ -74,6 +74,7 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
         Account,
         ["os", "os", "", "", "", "", ""],
     ),
+    ("DeliveryService/ReportBounce", Tenant, ["o", "", "", "", "", "", ""]),
     (
         "DeliveryService/ListSuppressions",
         Tenant,

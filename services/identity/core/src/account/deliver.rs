@@ -186,7 +186,7 @@ impl Account {
         }
     }
 
-    fn index(&self, id: DeliveryId) -> Option<usize> {
+    pub(super) fn index(&self, id: DeliveryId) -> Option<usize> {
         self.deliveries.iter().position(|delivery| delivery.id == id)
     }
 
@@ -279,9 +279,9 @@ impl Account {
         }
     }
 
-    fn report(&mut self, index: usize, report: &Report, act: &Act, changes: &mut Changeset) {
+    pub(super) fn report(&mut self, index: usize, report: &Report, act: &Act, changes: &mut Changeset) {
         match end_of_try(&mut self.deliveries[index], report, act, changes) {
-            None => {}
+            None | Some(Outcome::Bounced | Outcome::SoftBounced | Outcome::Complained) => {}
             Some(Outcome::Sent) => {
                 self.end_delivery(index, DeliveryState::Sent, EventType::DeliverySent, act, changes);
                 self.on_handed_over(index, act, changes);
@@ -362,7 +362,7 @@ impl Account {
         self.schedule_reminder(act, changes);
     }
 
-    fn mark_undeliverable(&mut self, index: usize, act: &Act, changes: &mut Changeset) {
+    pub(super) fn mark_undeliverable(&mut self, index: usize, act: &Act, changes: &mut Changeset) {
         let delivery = &self.deliveries[index];
         let open = self.invitation.as_ref().is_some_and(|i| {
             Some(i.id) == delivery.invitation && i.generation == delivery.generation && i.state.is_open()

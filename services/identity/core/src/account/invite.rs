@@ -292,6 +292,7 @@ impl Account {
             give_up_at,
             ended_at: None,
             last_claim: None,
+            bounce: None,
             test: None,
         };
         changes

@@ -247,7 +247,7 @@ pub(super) fn end_of_try(
     let retry = match report.outcome {
         Outcome::Deferred => DeliveryState::Deferred,
         Outcome::Unreachable => DeliveryState::Queued,
-        Outcome::Sent | Outcome::Failed | Outcome::Uncertain => return Some(report.outcome),
+        _ => return Some(report.outcome),
     };
     let due_at = delivery.next_try(act.now);
     if report.outcome == Outcome::Unreachable {

@@ -12,6 +12,7 @@
 
 mod activity;
 mod belonging;
+mod bounce;
 mod deliver;
 mod explain;
 mod inactivity;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 pub use activity::ActivityKind;
 pub use belonging::{Belonging, MAX_GROUPS, Placement};
+pub use bounce::Heard;
 pub use deliver::{Begin, NotNeeded, Resolution};
 pub use explain::{NextAction, NextStep};
 pub use inactivity::{inactivity_timer, wake_inactivity};

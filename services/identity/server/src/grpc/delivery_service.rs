@@ -9,8 +9,8 @@ use usher_core::role::Permission;
 use usher_proto::identity::v1::delivery_service_server::DeliveryService;
 use usher_proto::identity::v1::{
     DeliveryResolution, ListDeliveriesRequest, ListDeliveriesResponse, ListSuppressionsRequest,
-    ListSuppressionsResponse, RemoveSuppressionRequest, RemoveSuppressionResponse, ResolveDeliveryRequest,
-    ResolveDeliveryResponse,
+    ListSuppressionsResponse, RemoveSuppressionRequest, RemoveSuppressionResponse, ReportBounceRequest,
+    ReportBounceResponse, ResolveDeliveryRequest, ResolveDeliveryResponse,
 };
 
 use crate::app::App;
@@ -18,6 +18,7 @@ use crate::audit::note_read;
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
+use crate::grpc::bounces;
 use crate::operations::engine::Failure;
 use crate::page::{Question, instant_key};
 use crate::parse::Faults;
@@ -120,6 +121,13 @@ impl DeliveryService for App {
                 })
         });
         Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn report_bounce(
+        &self,
+        request: Request<ReportBounceRequest>,
+    ) -> Result<Response<ReportBounceResponse>, Status> {
+        bounces::report(self, request).await.map(Response::new)
     }
 
     async fn list_suppressions(

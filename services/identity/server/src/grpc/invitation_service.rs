@@ -590,6 +590,7 @@ fn test_delivery(tenant: TenantId, email: &EmailAddress, content: TestContent, a
         give_up_at: act.now + chrono::TimeDelta::days(1),
         ended_at: None,
         last_claim: None,
+        bounce: None,
         test: Some(content),
     }
 }

@@ -6,6 +6,7 @@
 mod access_service;
 mod activity_service;
 mod audit_service;
+mod bounces;
 pub(crate) mod bulk_service;
 mod delivery_service;
 pub(crate) mod event_service;

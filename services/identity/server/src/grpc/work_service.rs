@@ -256,7 +256,8 @@ impl Work {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// A server's words, cut at 500 characters.
+pub(super) fn one_line(text: &str) -> String {
     let line: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

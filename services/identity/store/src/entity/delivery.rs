@@ -1,6 +1,7 @@
 //! `deliveries`: one row a mail. The claim stands in columns of its own, NULL while there is none.
 
 use sea_orm::entity::prelude::*;
+use usher_core::bounce::BounceKind;
 use usher_core::delivery::{Claim, Delivery, DeliveryKind, DeliveryState, DeliveryStateName};
 use usher_core::email::EmailAddress;
 use usher_core::ids::{ClaimId, DeliveryId, InvitationId, TenantId, UserId};
@@ -33,6 +34,7 @@ pub struct Model {
     pub ended_at: Option<DateTimeUtc>,
     pub last_claim: Option<Uuid>,
     pub test: Option<Json>,
+    pub bounce: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -63,6 +65,7 @@ impl From<&Delivery> for Model {
             ended_at: delivery.ended_at,
             last_claim: delivery.last_claim.map(|claim| claim.0),
             test: delivery.test.as_ref().map(to_json),
+            bounce: delivery.bounce.map(|kind| kind.as_str().into()),
         }
     }
 }
@@ -72,6 +75,10 @@ impl TryFrom<Model> for Delivery {
 
     fn try_from(row: Model) -> Result<Self, StoreError> {
         let kind = DeliveryKind::from_name(&row.kind).ok_or_else(|| unreadable("the delivery's kind", &row.kind))?;
+        let bounce = row
+            .bounce
+            .as_deref()
+            .map(|name| BounceKind::from_name(name).ok_or_else(|| unreadable("the delivery's bounce", name)));
         Ok(Self {
             tenant: TenantId(row.tenant_id),
             id: DeliveryId(row.delivery_id),
@@ -88,6 +95,7 @@ impl TryFrom<Model> for Delivery {
             give_up_at: row.give_up_at,
             ended_at: row.ended_at,
             last_claim: row.last_claim.map(ClaimId),
+            bounce: bounce.transpose()?,
             test: row.test.map(|test| from_json("the test mail", test)).transpose()?,
         })
     }

@@ -18,6 +18,7 @@ mod m20261125_000009_audit;
 mod m20261125_000010_time_zones;
 mod m20261125_000011_activity;
 mod m20261125_000012_inactivity;
+mod m20261125_000013_bounces;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000010_time_zones::Migration),
             Box::new(m20261125_000011_activity::Migration),
             Box::new(m20261125_000012_inactivity::Migration),
+            Box::new(m20261125_000013_bounces::Migration),
         ]
     }
 }

@@ -2,6 +2,7 @@
 //! over arbitrary sequences of commands, are held by the machine in the contract suite.
 
 mod activity;
+mod bouncing;
 mod delivering;
 mod inactivity;
 mod inviting;
