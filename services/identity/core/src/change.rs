@@ -8,9 +8,10 @@ use chrono::TimeDelta;
 use crate::clock::Timestamp;
 use crate::delivery::{Attempt, Delivery};
 use crate::email::EmailAddress;
+use crate::erasure::Erasure;
 use crate::event::{Event, EventType};
 use crate::group::Group;
-use crate::ids::{ClaimId, DeliveryId, EventId, GroupId, InvitationId, JobId, RoleId, TenantId, UserId};
+use crate::ids::{ClaimId, DeliveryId, ErasureId, EventId, GroupId, InvitationId, JobId, RoleId, TenantId, UserId};
 use crate::invitation::Invitation;
 use crate::job::{ChunkKey, ItemResult, Job};
 use crate::role::{Assignment, CustomRole, Scope};
@@ -77,6 +78,7 @@ impl Act {
             role: String::new(),
             session: String::new(),
             job: None,
+            erasure: None,
             trace_parent: self.trace_parent.clone(),
         }
     }
@@ -158,6 +160,12 @@ pub struct Changeset {
     pub suppressed: BTreeMap<(TenantId, String), (String, Timestamp)>,
     /// Addresses that get mail again.
     pub unsuppressed: BTreeSet<(TenantId, String)>,
+    /// Erasures, whole.
+    pub erasures: BTreeMap<(TenantId, ErasureId), Erasure>,
+    /// Services that are asked to erase their part: registered (`true`) or not any more.
+    pub subscribers: BTreeMap<(TenantId, String), bool>,
+    /// Addresses of people who were erased, as keyed hashes.
+    pub erased_addresses: BTreeMap<(TenantId, Vec<u8>), Timestamp>,
     /// Events, in order.
     pub events: Vec<Event>,
     /// Answers to keep.
@@ -185,6 +193,9 @@ impl Changeset {
             && self.chunks.is_empty()
             && self.suppressed.is_empty()
             && self.unsuppressed.is_empty()
+            && self.erasures.is_empty()
+            && self.subscribers.is_empty()
+            && self.erased_addresses.is_empty()
             && self.events.is_empty()
             && self.responses.is_empty()
     }
@@ -255,6 +266,9 @@ impl Changeset {
         self.suppressed.retain(|key, _| !later.unsuppressed.contains(key));
         self.suppressed.extend(later.suppressed);
         self.unsuppressed.extend(later.unsuppressed);
+        self.erasures.extend(later.erasures);
+        self.subscribers.extend(later.subscribers);
+        self.erased_addresses.extend(later.erased_addresses);
         self.events.extend(later.events);
         self.responses.extend(later.responses);
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{DeliveryId, EventId, GroupId, InvitationId, JobId, TenantId, UserId};
+use crate::ids::{DeliveryId, ErasureId, EventId, GroupId, InvitationId, JobId, TenantId, UserId};
 use crate::status::StatusName;
 
 /// Lanes of the outbox: order holds within one.
@@ -46,6 +46,8 @@ event_types! {
     UserRestored = "user.restored",
     /// Fields changed, the expiration included.
     UserUpdated = "user.updated",
+    /// It was erased, for good (S12).
+    UserErased = "user.erased",
     /// Registration was completed while every seat was taken: they wait for one (U8).
     SeatWaiting = "seat.waiting",
     /// They became a member of a group.
@@ -72,6 +74,20 @@ event_types! {
     JobStarted = "job.started",
     /// It ended.
     JobEnded = "job.ended",
+    /// Somebody asked for the erasure of an account, or its deletion date was reached (U9, U10).
+    ErasureRequested = "erasure.requested",
+    /// A second person agreed.
+    ErasureApproved = "erasure.approved",
+    /// It was cancelled before the deed.
+    ErasureCancelled = "erasure.cancelled",
+    /// Nothing is left here: other services are to erase their part.
+    ErasureAnnounced = "erasure.announced",
+    /// Half of the time that they have is over, and some have not acknowledged.
+    ErasureReminded = "erasure.reminded",
+    /// The deadline has passed, and some have not acknowledged.
+    ErasureOverdue = "erasure.overdue",
+    /// The certificate was issued.
+    ErasureCompleted = "erasure.completed",
     /// An invitation waits to be sent.
     InvitationQueued = "invitation.queued",
     /// Its mail was handed to a mail server.
@@ -102,6 +118,8 @@ event_types! {
     ReminderDue = "reminder.due",
     /// Call to work: a user's expiration is reached.
     ExpirationDue = "expiration.due",
+    /// Call to work: an erasure is to go on.
+    ErasureDue = "erasure.due",
 }
 
 impl EventType {
@@ -117,7 +135,10 @@ impl EventType {
 
     /// Whether it calls to work, rather than telling what happened.
     pub fn is_call_to_work(self) -> bool {
-        matches!(self, Self::InvitationDue | Self::ReminderDue | Self::ExpirationDue)
+        matches!(
+            self,
+            Self::InvitationDue | Self::ReminderDue | Self::ExpirationDue | Self::ErasureDue
+        )
     }
 }
 
@@ -178,6 +199,9 @@ pub struct Event {
     /// On `job.*`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub job: Option<JobId>,
+    /// On `erasure.*`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub erasure: Option<ErasureId>,
     /// W3C Trace Context of the call that caused it.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub trace_parent: String,

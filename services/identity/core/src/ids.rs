@@ -93,3 +93,7 @@ id!(
     /// A bulk job, an import included.
     JobId
 );
+id!(
+    /// The erasure of an account.
+    ErasureId
+);

@@ -113,6 +113,14 @@ impl JobAction {
         }
     }
 
+    /// The texts of its mails.
+    pub fn messages_mut(&mut self) -> Option<&mut Vec<Message>> {
+        match self {
+            Self::Invite { messages } | Self::Resend { messages, .. } | Self::Import { messages, .. } => Some(messages),
+            _ => None,
+        }
+    }
+
     /// Whether it can be taken back: mails do not come back, and accounts do not cease to be.
     pub fn can_be_undone(&self) -> bool {
         !matches!(
@@ -211,6 +219,8 @@ pub struct Job {
     pub reason: String,
     /// The caller's.
     pub request_id: String,
+    /// Counts how often items that wait were rewritten, since somebody was erased: what was read before is out of date.
+    pub revision: i32,
     /// When it was started.
     pub created_at: Timestamp,
     /// When it ended.
@@ -416,6 +426,7 @@ mod tests {
             actor: "head-office".into(),
             reason: String::new(),
             request_id: String::new(),
+            revision: 0,
             created_at: now,
             ended_at: None,
         };

@@ -10,9 +10,10 @@ use crate::account::{Account, Belonging, Detached};
 use crate::change::{Changeset, StoredResponse};
 use crate::clock::Timestamp;
 use crate::delivery::{Attempt, Delivery, DeliveryStateName};
+use crate::erasure::{Erasure, ErasureState};
 use crate::event::Event;
 use crate::group::Group;
-use crate::ids::{DeliveryId, GroupId, InvitationId, JobId, RoleId, SelectionId, TenantId, UserId};
+use crate::ids::{DeliveryId, ErasureId, GroupId, InvitationId, JobId, RoleId, SelectionId, TenantId, UserId};
 use crate::invitation::{Invitation, InvitationState};
 use crate::job::{ItemInput, ItemResult, Job, JobState, Selection};
 use crate::role::{Assignment, CustomRole, RoleRef, Scope};
@@ -76,6 +77,14 @@ pub struct Keys {
     pub role_holders: BTreeSet<(TenantId, RoleRef)>,
     /// Jobs, to be changed.
     pub jobs: BTreeSet<(TenantId, JobId)>,
+    /// Erasures, to be changed; the accounts that they are about come too.
+    pub erasures: BTreeSet<(TenantId, ErasureId)>,
+    /// Accounts come with the erasure that runs, or was carried out.
+    pub with_erasures: bool,
+    /// Tenants of which it must be known which services are asked to erase their part.
+    pub subscribers: BTreeSet<TenantId>,
+    /// Whether these keyed hashes are those of addresses that were erased; each with the folded address.
+    pub erased: BTreeMap<(TenantId, Vec<u8>), String>,
 }
 
 impl Keys {
@@ -102,6 +111,11 @@ impl Keys {
         self.roles.extend(&other.roles);
         self.role_holders.extend(&other.role_holders);
         self.jobs.extend(&other.jobs);
+        self.erasures.extend(&other.erasures);
+        self.with_erasures |= other.with_erasures;
+        self.subscribers.extend(&other.subscribers);
+        self.erased
+            .extend(other.erased.iter().map(|(hash, email)| (hash.clone(), email.clone())));
     }
 }
 
@@ -136,6 +150,12 @@ pub struct Loaded {
     pub held_roles: BTreeSet<(TenantId, RoleRef)>,
     /// The jobs asked for.
     pub jobs: HashMap<(TenantId, JobId), Job>,
+    /// The erasures asked for, and those of the accounts, if asked for.
+    pub erasures: HashMap<(TenantId, ErasureId), Erasure>,
+    /// The services that are asked, of the tenants asked for.
+    pub subscribers: HashMap<TenantId, BTreeSet<String>>,
+    /// Of the hashes asked for: the addresses that were erased.
+    pub erased: BTreeSet<(TenantId, String)>,
 }
 
 /// A transaction. Dropped without a commit, it leaves nothing.
@@ -349,6 +369,21 @@ pub struct JobQuery {
     pub limit: u32,
 }
 
+/// Which erasures, the newest first.
+#[derive(Debug, Clone)]
+pub struct ErasureQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// In any of these; empty: all.
+    pub states: Vec<ErasureState>,
+    /// Only of this user.
+    pub user: Option<UserId>,
+    /// Where to go on.
+    pub after: Option<After>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 /// Reads outside of transactions. None of them locks anything.
 #[async_trait]
 pub trait Directory: Send + Sync {
@@ -555,9 +590,24 @@ pub trait Jobs: Send + Sync {
     async fn prune_jobs(&self, now: Timestamp, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }
 
+/// Erasures, and what they look for.
+#[async_trait]
+pub trait Erasures: Send + Sync {
+    /// One erasure.
+    async fn erasure(&self, tenant: TenantId, id: ErasureId) -> Result<Option<Erasure>, StoreError>;
+    /// One page of erasures.
+    async fn list_erasures(&self, query: &ErasureQuery) -> Result<Vec<Erasure>, StoreError>;
+    /// The services that are asked to erase their part.
+    async fn erasure_subscribers(&self, tenant: TenantId) -> Result<BTreeSet<String>, StoreError>;
+    /// Erases all traces of the accounts of these erasures of one tenant that are `ERASING`, outside of the accounts
+    /// themselves, and counts what went in each erasure, together with what it erases: broken off and repeated, it goes on
+    /// where it was, and counts nothing twice.
+    async fn erase_traces(&self, tenant: TenantId, erasures: &[ErasureId]) -> Result<(), StoreError>;
+}
+
 /// A store.
 #[async_trait]
-pub trait Store: Directory + Outbox + Timers + Jobs {
+pub trait Store: Directory + Outbox + Timers + Jobs + Erasures {
     /// Begins a transaction.
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
     /// Whether the database answers and has the schema that this program needs.

@@ -73,6 +73,11 @@ permissions! {
     RolesDefine = "roles.define": "Make roles of chosen permissions.",
     JobsRun = "jobs.run": "Preview selections, and start, cancel, repeat and undo bulk jobs; each item needs the permission of its action too.",
     JobsRead = "jobs.read": "Read bulk jobs and their reports.",
+    ErasuresRequest = "erasures.request": "Ask for the erasure of accounts, and cancel it.",
+    ErasuresApprove = "erasures.approve": "Approve erasures that others asked for.",
+    ErasuresRead = "erasures.read": "Read erasures, their certificates, and which services are asked.",
+    ErasuresAcknowledge = "erasures.acknowledge": "Say that a service has erased its part.",
+    ErasuresSubscribe = "erasures.subscribe": "Register services that are asked to erase their part.",
     SeatsRead = "seats.read": "Read the usage, the ledger and the forecast of seats.",
 }
 

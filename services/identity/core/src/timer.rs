@@ -18,11 +18,23 @@ pub enum TimerKind {
     Expiration,
     /// A seat is free, and somebody may wait for it (U8). Subject: the tenant.
     Seat,
+    /// An erasure goes on: its cool-off is over, services are to be reminded, or their deadline has passed. Subject: the
+    /// erasure.
+    Erasure,
+    /// The deletion date of an account is reached (U10). Subject: the user.
+    Deletion,
 }
 
 impl TimerKind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Delivery, Self::Lapse, Self::Expiration, Self::Seat];
+    pub const ALL: [Self; 6] = [
+        Self::Delivery,
+        Self::Lapse,
+        Self::Expiration,
+        Self::Seat,
+        Self::Erasure,
+        Self::Deletion,
+    ];
 
     /// As in columns: `DELIVERY`.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +43,8 @@ impl TimerKind {
             Self::Lapse => "LAPSE",
             Self::Expiration => "EXPIRATION",
             Self::Seat => "SEAT",
+            Self::Erasure => "ERASURE",
+            Self::Deletion => "DELETION",
         }
     }
 
@@ -47,7 +61,7 @@ pub struct TimerKey {
     pub tenant: TenantId,
     /// What for.
     pub kind: TimerKind,
-    /// The delivery, the invitation, the user or the tenant.
+    /// The delivery, the invitation, the user, the tenant or the erasure.
     pub subject: Uuid,
 }
 

@@ -75,6 +75,9 @@ pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
             SeatPolicy::Wait => proto::SeatPolicy::Wait,
         }
         .into(),
+        erasure_cool_off: Some(seconds(settings.erasure_cool_off_seconds)),
+        erasure_second_approver: settings.erasure_second_approver,
+        erasure_deadline: Some(seconds(settings.erasure_deadline_seconds)),
     }
 }
 
@@ -451,6 +454,7 @@ pub(crate) fn event(event: &Event) -> LifecycleEvent {
         role: event.role.clone(),
         session_id: event.session.clone(),
         job_id: event.job.map(|id| id.to_string()).unwrap_or_default(),
+        erasure_id: event.erasure.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

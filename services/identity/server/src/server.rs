@@ -23,6 +23,7 @@ use usher_platform::{Failure, Readiness};
 use usher_proto::identity::v1::access_service_server::AccessServiceServer;
 use usher_proto::identity::v1::bulk_service_server::BulkServiceServer;
 use usher_proto::identity::v1::delivery_service_server::DeliveryServiceServer;
+use usher_proto::identity::v1::erasure_service_server::ErasureServiceServer;
 use usher_proto::identity::v1::event_service_server::EventServiceServer;
 use usher_proto::identity::v1::group_service_server::GroupServiceServer;
 use usher_proto::identity::v1::invitation_service_server::InvitationServiceServer;
@@ -46,10 +47,11 @@ const MAX_REQUEST: usize = 4 << 20;
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Names of the services, as health and reflection know them.
-pub(crate) const SERVICES: [&str; 12] = [
+pub(crate) const SERVICES: [&str; 13] = [
     "usher.identity.v1.AccessService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
+    "usher.identity.v1.ErasureService",
     "usher.identity.v1.EventService",
     "usher.identity.v1.GroupService",
     "usher.identity.v1.InvitationService",
@@ -205,6 +207,7 @@ async fn serve(
         .add_service(late!(|it| bounded!(AccessServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(WorkServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(DeliveryServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(ErasureServiceServer, it.app.clone())))
         .add_service(late!(|it| EventServiceServer::from_arc(it.watch.clone())));
     let serving = Server::builder()
         .accept_http1(true)

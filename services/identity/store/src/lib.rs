@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod directory;
 mod entity;
+mod erasures;
 mod error;
 mod horizon;
 mod housekeeping;

@@ -12,6 +12,7 @@
 
 mod belonging;
 mod deliver;
+mod erase;
 mod explain;
 mod invite;
 mod mail;
@@ -137,6 +138,7 @@ impl Account {
         created.to = Some(account.user.status.name());
         changes.events.push(created);
         account.set_expiration_timer(changes);
+        account.set_deletion_timer(changes);
         if waits {
             account.begin_to_wait(act, changes);
         }

@@ -6,6 +6,7 @@
 mod access_service;
 pub(crate) mod bulk_service;
 mod delivery_service;
+mod erasure_service;
 pub(crate) mod event_service;
 mod group_service;
 mod invitation_service;

@@ -7,6 +7,9 @@
 pub(crate) mod assignment;
 pub(crate) mod attempt;
 pub(crate) mod delivery;
+pub(crate) mod erased_address;
+pub(crate) mod erasure;
+pub(crate) mod erasure_subscriber;
 pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod invitation;

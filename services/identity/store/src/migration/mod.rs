@@ -13,6 +13,7 @@ mod m20261121_000004_search;
 mod m20261124_000005_people;
 mod m20261124_000006_jobs;
 mod m20261124_000007_lists;
+mod m20261125_000020_erasures;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000005_people::Migration),
             Box::new(m20261124_000006_jobs::Migration),
             Box::new(m20261124_000007_lists::Migration),
+            Box::new(m20261125_000020_erasures::Migration),
         ]
     }
 }
