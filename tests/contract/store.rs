@@ -3,6 +3,7 @@
 
 mod conflicts;
 mod connection;
+mod erasures;
 mod following;
 mod housekeeping;
 mod jobs;

@@ -30,11 +30,12 @@ const SOON: Duration = Duration::from_secs(20);
 /// The one site that may call from a browser.
 const ORIGIN: &str = "https://admin.example.org";
 /// All services, and the server as a whole.
-const SERVICES: [&str; 13] = [
+const SERVICES: [&str; 14] = [
     "",
     "usher.identity.v1.AccessService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
+    "usher.identity.v1.ErasureService",
     "usher.identity.v1.EventService",
     "usher.identity.v1.GroupService",
     "usher.identity.v1.InvitationService",

@@ -31,4 +31,5 @@ mod write;
 
 pub use config::StoreConfig;
 pub use connect::SeaStore;
+pub use erasures::{Fate, TABLES as ERASED_TABLES};
 pub use usher_core::ports::StoreError;

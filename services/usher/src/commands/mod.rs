@@ -7,6 +7,7 @@ mod bulk;
 mod clock;
 mod config;
 mod deliveries;
+mod erasures;
 mod events;
 mod explain;
 pub(crate) mod export;
@@ -89,6 +90,9 @@ pub(crate) enum Command {
     /// List addresses that get no mail, and lift that.
     #[command(subcommand)]
     Suppressions(suppressions::Suppressions),
+    /// Erase people for good: ask, approve, cancel, follow, and print the certificate.
+    #[command(subcommand)]
+    Erasures(erasures::Erasures),
     /// Ask whether users may come in.
     #[command(subcommand)]
     Access(access::Access),
@@ -125,6 +129,7 @@ pub(crate) async fn run(command: &Command, session: &Session) -> Result<Exit, Fa
         Command::Seats(command) => seats::run(command, session).await,
         Command::Deliveries(command) => deliveries::run(command, session).await,
         Command::Suppressions(command) => suppressions::run(command, session).await,
+        Command::Erasures(command) => erasures::run(command, session).await,
         Command::Access(command) => access::run(command, session).await,
         Command::Explain(command) => explain::run(command, session).await,
         Command::Events(command) => events::run(command, session).await,

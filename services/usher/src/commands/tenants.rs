@@ -61,6 +61,15 @@ pub(crate) struct Settings {
     /// Registrations while every seat is taken: refuse them, or let them wait for a seat.
     #[arg(long, value_name = "POLICY", value_parser = choice!(SeatPolicy, "SEAT_POLICY_", ["refuse", "wait"]))]
     seat_policy: Option<SeatPolicy>,
+    /// How long an erasure can be cancelled, for example 7d.
+    #[arg(long, value_name = "SPAN", value_parser = time::parse_span)]
+    erasure_cool_off: Option<Duration>,
+    /// Whether an erasure has to be approved by somebody else.
+    #[arg(long, value_name = "BOOL")]
+    erasure_second_approver: Option<bool>,
+    /// How long other services may take to erase their part, for example 30d.
+    #[arg(long, value_name = "SPAN", value_parser = time::parse_span)]
+    erasure_deadline: Option<Duration>,
     /// The name that mails come from.
     #[arg(long, value_name = "NAME")]
     sender_name: Option<String>,
@@ -84,6 +93,9 @@ impl Settings {
         set("no_reminders", self.no_reminders || !self.reminders.is_empty());
         set("seat_limit", self.seat_limit.is_some());
         set("seat_policy", self.seat_policy.is_some());
+        set("erasure_cool_off", self.erasure_cool_off.is_some());
+        set("erasure_second_approver", self.erasure_second_approver.is_some());
+        set("erasure_deadline", self.erasure_deadline.is_some());
         set("sender_name", self.sender_name.is_some());
         set("reply_to", self.reply_to.is_some());
         tenant.default_language = self.language.clone().unwrap_or_default();
@@ -92,6 +104,9 @@ impl Settings {
         tenant.no_reminders = self.no_reminders;
         tenant.seat_limit = self.seat_limit.unwrap_or_default();
         tenant.seat_policy = self.seat_policy.unwrap_or_default().into();
+        tenant.erasure_cool_off = self.erasure_cool_off;
+        tenant.erasure_second_approver = self.erasure_second_approver.unwrap_or_default();
+        tenant.erasure_deadline = self.erasure_deadline;
         tenant.sender_name = self.sender_name.clone().unwrap_or_default();
         tenant.reply_to = self.reply_to.clone().unwrap_or_default();
         paths

@@ -138,7 +138,9 @@ impl Account {
         created.to = Some(account.user.status.name());
         changes.events.push(created);
         account.set_expiration_timer(changes);
-        account.set_deletion_timer(changes);
+        if account.user.deletes_at.is_some() {
+            account.set_deletion_timer(changes);
+        }
         if waits {
             account.begin_to_wait(act, changes);
         }

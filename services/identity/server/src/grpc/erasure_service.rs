@@ -19,8 +19,8 @@ use usher_proto::identity::v1::{
     ApproveErasureResponse, CancelErasureRequest, CancelErasureResponse, ErasureAcknowledgement, ErasureReason,
     GetErasureCertificateRequest, GetErasureCertificateResponse, GetErasureRequest, GetErasureResponse,
     ListErasureSubscribersRequest, ListErasureSubscribersResponse, ListErasuresRequest, ListErasuresResponse,
-    RegisterErasureSubscriberRequest, RegisterErasureSubscriberResponse, RequestErasureRequest,
-    RequestErasureResponse, UnregisterErasureSubscriberRequest, UnregisterErasureSubscriberResponse,
+    RegisterErasureSubscriberRequest, RegisterErasureSubscriberResponse, RequestErasureRequest, RequestErasureResponse,
+    UnregisterErasureSubscriberRequest, UnregisterErasureSubscriberResponse,
 };
 
 use crate::app::App;
@@ -156,10 +156,7 @@ impl ErasureService for App {
         let user: Option<UserId> = faults.optional_id("user_id", &body.user_id);
         let mut states = Vec::new();
         for (index, given) in body.states.iter().enumerate() {
-            match ErasureState::ALL
-                .into_iter()
-                .find(|it| i32::from(state(*it)) == *given)
-            {
+            match ErasureState::ALL.into_iter().find(|it| i32::from(state(*it)) == *given) {
                 Some(state) => states.push(state),
                 None => faults.add(format!("states[{index}]"), "is no state"),
             }
@@ -225,13 +222,7 @@ impl ErasureService for App {
         let mut faults = Faults::default();
         let body = request.get_ref();
         let options = body.options.as_ref();
-        let mutation = Mutation::parse(
-            "RegisterErasureSubscriber",
-            &request,
-            options,
-            &self.keys,
-            &mut faults,
-        );
+        let mutation = Mutation::parse("RegisterErasureSubscriber", &request, options, &self.keys, &mut faults);
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let service = faults.service(&body.service);
         finish(faults)?;

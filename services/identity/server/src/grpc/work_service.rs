@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use tonic::{Request, Response, Status};
-use usher_core::account::{Begin, Effect, NotNeeded};
 use tracing::Instrument as _;
+use usher_core::account::{Begin, Effect, NotNeeded};
 use usher_core::clock::Timestamp;
 use usher_core::delivery::{Claim, Report};
 use usher_core::ids::{ClaimId, DeliveryId, ErasureId, TenantId, UserId};
@@ -12,9 +12,10 @@ use usher_core::ports::Keys;
 use usher_core::text;
 use usher_proto::identity::v1::work_service_server::WorkService;
 use usher_proto::identity::v1::{
-    BeginDeliveryRequest, BeginDeliveryResponse, ClaimedMail, EraseUsersRequest, EraseUsersResponse, ExpireUsersRequest, ExpireUsersResponse,
-    FinishDeliveryRequest, FinishDeliveryResponse, NotNeeded as ProtoNotNeeded, NotNeededReason, OutgoingMail,
-    ReportTransmittingRequest, ReportTransmittingResponse, begin_delivery_response,
+    BeginDeliveryRequest, BeginDeliveryResponse, ClaimedMail, EraseUsersRequest, EraseUsersResponse,
+    ExpireUsersRequest, ExpireUsersResponse, FinishDeliveryRequest, FinishDeliveryResponse,
+    NotNeeded as ProtoNotNeeded, NotNeededReason, OutgoingMail, ReportTransmittingRequest, ReportTransmittingResponse,
+    begin_delivery_response,
 };
 
 use crate::app::App;
@@ -210,9 +211,7 @@ impl WorkService for App {
         // In a task of its own: a caller that hangs up does not break it off.
         let (app, asked) = (self.clone(), items.len());
         let advanced = tokio::spawn(async move { erasure::advance(&app, items).await }.in_current_span());
-        let advanced = advanced
-            .await
-            .map_err(|error| Failure::Internal(error.to_string()))??;
+        let advanced = advanced.await.map_err(|error| Failure::Internal(error.to_string()))??;
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         Ok(Response::new(EraseUsersResponse {
             advanced_count: count(advanced),

@@ -119,7 +119,10 @@ async fn by_address(count: &mut Counting<'_>, store: &SeaStore, tenant: TenantId
         .is_any("email_key", values())
         .push(")");
     count.run("delivery_attempts", sql).await?;
-    let mut sql = Sql::new(store.backend, "DELETE FROM deliveries WHERE user_id IS NULL AND tenant_id = ");
+    let mut sql = Sql::new(
+        store.backend,
+        "DELETE FROM deliveries WHERE user_id IS NULL AND tenant_id = ",
+    );
     sql.bind(tenant.0).push(" AND ").is_any("email_key", values());
     count.run("deliveries", sql).await?;
     let mut sql = Sql::new(store.backend, "DELETE FROM suppressions WHERE tenant_id = ");
@@ -290,12 +293,7 @@ impl Sweep<'_> {
         let mut after = (Uuid::nil(), -1);
         loop {
             let rows: Vec<job_chunk::Model> = self
-                .page::<job_chunk::Entity>(
-                    "job_chunks",
-                    "job_id, number",
-                    [after.0.into(), after.1.into()],
-                    CHUNKS,
-                )
+                .page::<job_chunk::Entity>("job_chunks", "job_id, number", [after.0.into(), after.1.into()], CHUNKS)
                 .await?;
             let Some(last) = rows.last() else { return Ok(places) };
             after = (last.job_id, last.number);
@@ -389,12 +387,7 @@ impl Sweep<'_> {
         }
     }
 
-    async fn rewrite_action(
-        &self,
-        job: Uuid,
-        mut action: JobAction,
-        whom: BTreeSet<usize>,
-    ) -> Result<(), StoreError> {
+    async fn rewrite_action(&self, job: Uuid, mut action: JobAction, whom: BTreeSet<usize>) -> Result<(), StoreError> {
         let has_text = action.messages_mut().is_some_and(|messages| !messages.is_empty());
         if whom.is_empty() || !has_text {
             return Ok(());

@@ -51,10 +51,7 @@ pub(super) async fn erasures<C: ConnectionTrait>(
     if locking == Locking::ForUpdate {
         sql.for_update("r");
     }
-    let rows = erasure::Entity::find()
-        .from_raw_sql(sql.into_statement())
-        .all(db)
-        .await;
+    let rows = erasure::Entity::find().from_raw_sql(sql.into_statement()).all(db).await;
     for row in rows.map_err(store_error)? {
         let erasure = Erasure::try_from(row)?;
         found.insert((erasure.tenant, erasure.id), erasure);

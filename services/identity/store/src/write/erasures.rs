@@ -23,7 +23,12 @@ pub(super) fn write(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>)
             service: service.clone(),
         })
         .collect();
-    all.extend(insert::<erasure_subscriber::Entity>(backend, &rows, &[], OnConflict::Keep));
+    all.extend(insert::<erasure_subscriber::Entity>(
+        backend,
+        &rows,
+        &[],
+        OnConflict::Keep,
+    ));
     let mut gone = changes
         .subscribers
         .iter()

@@ -2,6 +2,7 @@
 //! over arbitrary sequences of commands, are held by the machine in the contract suite.
 
 mod delivering;
+mod erasing;
 mod inviting;
 mod profile;
 mod reminding;
