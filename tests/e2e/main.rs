@@ -7,6 +7,7 @@ mod command_line;
 mod config;
 mod creating;
 mod embedded;
+mod erasures;
 mod events;
 mod explain;
 mod groups;

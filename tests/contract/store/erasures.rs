@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
+use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use usher_core::change::{Changeset, StoredResponse};
 use usher_core::delivery::{Attempt, Outcome, Phase};
@@ -256,7 +257,7 @@ async fn addresses_are_remembered_by_their_hashes_only(stage: Stage) -> Result<(
 
 /// S12: a table of a later migration fails this, until it was decided what an erasure does to it.
 async fn no_column_that_can_hold_a_text_is_forgotten(stage: Stage) -> Result<()> {
-    let url = stage.config.url();
+    let url = stage.config.url.expose_secret();
     let columns: Vec<(String, String)> = if url.starts_with("sqlite") {
         // Instants are texts there; ids are octets.
         sqlx::query_as(
