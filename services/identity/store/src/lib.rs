@@ -5,7 +5,8 @@
 //! (`load`, `write`, `timers`, `outbox`) are written out, since sea-orm has no `UNNEST` and no `SKIP LOCKED` with a
 //! condition on a set: `sql` and `bulk` build them for both databases.
 //!
-//! A new table: a migration in [`migration`], an entity, then the place in `load` and `write` where it belongs.
+//! A new table: a migration in [`migration`], an entity, then the place in `load` and `write` where it belongs, and
+//! what an erasure does to it, in [`ERASED_TABLES`].
 
 mod bulk;
 mod config;
