@@ -1,16 +1,19 @@
 //! What the rules need from the outside: a store. One implementation serves PostgreSQL and SQLite; a contract suite holds
 //! both to what stands here.
 
+mod erasures;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::erasures::{ErasureQuery, Erasures};
 use crate::account::{Account, Belonging, Detached};
 use crate::change::{Changeset, StoredResponse};
 use crate::clock::Timestamp;
 use crate::delivery::{Attempt, Delivery, DeliveryStateName};
-use crate::erasure::{Erasure, ErasureState};
+use crate::erasure::Erasure;
 use crate::event::Event;
 use crate::group::Group;
 use crate::ids::{DeliveryId, ErasureId, GroupId, InvitationId, JobId, RoleId, SelectionId, TenantId, UserId};
@@ -369,21 +372,6 @@ pub struct JobQuery {
     pub limit: u32,
 }
 
-/// Which erasures, the newest first.
-#[derive(Debug, Clone)]
-pub struct ErasureQuery {
-    /// Whose.
-    pub tenant: TenantId,
-    /// In any of these; empty: all.
-    pub states: Vec<ErasureState>,
-    /// Only of this user.
-    pub user: Option<UserId>,
-    /// Where to go on.
-    pub after: Option<After>,
-    /// At most so many.
-    pub limit: u32,
-}
-
 /// Reads outside of transactions. None of them locks anything.
 #[async_trait]
 pub trait Directory: Send + Sync {
@@ -588,21 +576,6 @@ pub trait Jobs: Send + Sync {
     /// Deletes selections that can no longer be used and reports of jobs that ended before an instant, some at a time;
     /// answers how many rows went.
     async fn prune_jobs(&self, now: Timestamp, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
-}
-
-/// Erasures, and what they look for.
-#[async_trait]
-pub trait Erasures: Send + Sync {
-    /// One erasure.
-    async fn erasure(&self, tenant: TenantId, id: ErasureId) -> Result<Option<Erasure>, StoreError>;
-    /// One page of erasures.
-    async fn list_erasures(&self, query: &ErasureQuery) -> Result<Vec<Erasure>, StoreError>;
-    /// The services that are asked to erase their part.
-    async fn erasure_subscribers(&self, tenant: TenantId) -> Result<BTreeSet<String>, StoreError>;
-    /// Erases all traces of the accounts of these erasures of one tenant that are `ERASING`, outside of the accounts
-    /// themselves, and counts what went in each erasure, together with what it erases: broken off and repeated, it goes on
-    /// where it was, and counts nothing twice.
-    async fn erase_traces(&self, tenant: TenantId, erasures: &[ErasureId]) -> Result<(), StoreError>;
 }
 
 /// A store.

@@ -28,8 +28,8 @@ enum Needle {
 #[derive(Debug)]
 pub(super) struct Finder {
     automaton: AhoCorasick,
-    /// Of each pattern: whose, what, and how long it is.
-    needles: Vec<(usize, Needle, usize)>,
+    /// Of each pattern: whose, and where it counts.
+    needles: Vec<(usize, Needle)>,
 }
 
 impl Finder {
@@ -38,7 +38,7 @@ impl Finder {
         let mut patterns = Vec::new();
         let mut needles = Vec::new();
         let mut add = |whose: usize, needle: Needle, text: String| {
-            needles.push((whose, needle, text.len()));
+            needles.push((whose, needle));
             patterns.push(text);
         };
         for (whose, erasure) in erasures.iter().enumerate() {
@@ -86,7 +86,7 @@ impl Finder {
     fn found(&self, text: &str, counts: impl Fn(Needle, &str, &str) -> bool) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         for hit in self.automaton.find_overlapping_iter(text) {
-            let (whose, needle, _) = self.needles[hit.pattern().as_usize()];
+            let (whose, needle) = self.needles[hit.pattern().as_usize()];
             if counts(needle, &text[..hit.start()], &text[hit.end()..]) {
                 found.insert(whose);
             }
