@@ -113,11 +113,19 @@ impl JobAction {
         }
     }
 
-    /// The texts of its mails.
-    pub fn messages_mut(&mut self) -> Option<&mut Vec<Message>> {
+    /// Drops its free texts, the messages of mails and labels; answers whether there were any.
+    pub fn drop_texts(&mut self) -> bool {
         match self {
-            Self::Invite { messages } | Self::Resend { messages, .. } | Self::Import { messages, .. } => Some(messages),
-            _ => None,
+            Self::Invite { messages } | Self::Resend { messages, .. } | Self::Import { messages, .. } => {
+                !std::mem::take(messages).is_empty()
+            }
+            Self::EditLabels { add, remove } => {
+                let had = !add.is_empty() || !remove.is_empty();
+                add.clear();
+                remove.clear();
+                had
+            }
+            _ => false,
         }
     }
 

@@ -364,7 +364,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// The texts of mails of jobs: those that name somebody, and those of jobs about nobody else.
+    /// The free texts of jobs: of those that name somebody, and of those about nobody else.
     async fn texts_of_jobs(&self, reported: &Positions) -> Result<(), StoreError> {
         let about: BTreeMap<Uuid, usize> = reported
             .iter()
@@ -388,12 +388,8 @@ impl Sweep<'_> {
     }
 
     async fn rewrite_action(&self, job: Uuid, mut action: JobAction, whom: BTreeSet<usize>) -> Result<(), StoreError> {
-        let has_text = action.messages_mut().is_some_and(|messages| !messages.is_empty());
-        if whom.is_empty() || !has_text {
+        if whom.is_empty() || !action.drop_texts() {
             return Ok(());
-        }
-        if let Some(messages) = action.messages_mut() {
-            messages.clear();
         }
         let key = [("tenant_id", self.tenant.0.into()), ("job_id", job.into())];
         let txn = self.store.transaction().await?;
