@@ -39,6 +39,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("usher-worker-invitation", WORKERS),
     ("usher-worker-reminder", WORKERS),
     ("usher-worker-expiration", WORKERS),
+    ("usher-worker-erasure", WORKERS),
     // Only these two see services and workers together.
     ("usher", &["*"]),
     ("usher-tests", &["*"]),
@@ -86,6 +87,7 @@ const MUST_NOT_REACH: &[(&str, &[&str])] = &[
     ("usher-worker-invitation", &["sea-orm", "sqlx"]),
     ("usher-worker-reminder", &["sea-orm", "sqlx"]),
     ("usher-worker-expiration", &["sea-orm", "sqlx"]),
+    ("usher-worker-erasure", &["sea-orm", "sqlx"]),
 ];
 
 /// Two versions of one of these would not understand each other's types.

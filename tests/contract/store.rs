@@ -4,6 +4,7 @@
 mod audit;
 mod conflicts;
 mod connection;
+mod erasures;
 mod following;
 mod housekeeping;
 mod inactivity;

@@ -21,7 +21,8 @@ const EX_CONFIG: i32 = 78;
 const IDENTITY: &str = "usher-identity";
 const MAILERS: [&str; 2] = ["usher-worker-invitation", "usher-worker-reminder"];
 const EXPIRATION: &str = "usher-worker-expiration";
-const SERVERS: [&str; 4] = [IDENTITY, MAILERS[0], MAILERS[1], EXPIRATION];
+const ERASURE: &str = "usher-worker-erasure";
+const SERVERS: [&str; 5] = [IDENTITY, MAILERS[0], MAILERS[1], EXPIRATION, ERASURE];
 
 type Settings = BTreeMap<&'static str, String>;
 

@@ -10,6 +10,7 @@ mod command_line;
 mod config;
 mod creating;
 mod embedded;
+mod erasures;
 mod events;
 mod explain;
 mod groups;

@@ -30,13 +30,14 @@ const SOON: Duration = Duration::from_secs(20);
 /// The one site that may call from a browser.
 const ORIGIN: &str = "https://admin.example.org";
 /// All services, and the server as a whole.
-const SERVICES: [&str; 17] = [
+const SERVICES: [&str; 18] = [
     "",
     "usher.identity.v1.AccessService",
     "usher.identity.v1.ActivityService",
     "usher.identity.v1.AuditService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
+    "usher.identity.v1.ErasureService",
     "usher.identity.v1.EventService",
     "usher.identity.v1.GroupService",
     "usher.identity.v1.InactivityService",

@@ -179,8 +179,8 @@ fn each_step_of_the_ladder_can_have_words_of_its_own() -> Result<()> {
             stage.system.advance(days * DAY).await?;
             let mail = stage.mail("ana", number + 2).await?;
             assert_eq!(mail.subject, subject);
-            let stop = format!("<https://school.example/stop?user={}>", user.user_id);
-            assert_eq!(mail.header("List-Unsubscribe"), Some(stop.as_str()));
+            let leave = format!("<https://school.example/stop?user={}>", user.user_id);
+            assert_eq!(mail.header("List-Unsubscribe"), Some(leave.as_str()));
             assert_eq!(mail.header("List-Unsubscribe-Post"), Some("List-Unsubscribe=One-Click"));
             assert_eq!(mail.header("Auto-Submitted"), Some("auto-generated"));
             stage.settled().await?;
@@ -364,20 +364,20 @@ fn a_template_has_versions_can_be_reset_and_an_old_one_restored() -> Result<()> 
             .list_template_versions(list.clone())
             .await?
             .into_inner();
-        let rest = api::ListTemplateVersionsRequest {
+        let following = api::ListTemplateVersionsRequest {
             page_token: page.next_page_token,
             ..list
         };
-        let rest = stage
+        let older = stage
             .clients
             .templates()
-            .list_template_versions(rest)
+            .list_template_versions(following)
             .await?
             .into_inner();
         let versions: Vec<_> = page
             .versions
             .iter()
-            .chain(&rest.versions)
+            .chain(&older.versions)
             .map(|it| (it.version, it.reset))
             .collect();
         assert_eq!(versions, [(4, false), (3, true), (2, false), (1, false)]);

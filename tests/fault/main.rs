@@ -5,6 +5,7 @@
 mod broker_away;
 mod database_away;
 mod draining;
+mod erasures;
 mod hanging_up;
 mod jobs;
 mod mail_server_away;

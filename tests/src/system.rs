@@ -16,6 +16,7 @@ use usher_proto::identity::v1::activity_service_client::ActivityServiceClient;
 use usher_proto::identity::v1::audit_service_client::AuditServiceClient;
 use usher_proto::identity::v1::bulk_service_client::BulkServiceClient;
 use usher_proto::identity::v1::delivery_service_client::DeliveryServiceClient;
+use usher_proto::identity::v1::erasure_service_client::ErasureServiceClient;
 use usher_proto::identity::v1::event_service_client::EventServiceClient;
 use usher_proto::identity::v1::group_service_client::GroupServiceClient;
 use usher_proto::identity::v1::inactivity_service_client::InactivityServiceClient;
@@ -141,6 +142,11 @@ impl Clients {
         TemplateServiceClient::new(self.caller.clone())
     }
 
+    /// ErasureService.
+    pub fn erasures(&self) -> ErasureServiceClient<Caller> {
+        ErasureServiceClient::new(self.caller.clone())
+    }
+
     /// BulkService.
     pub fn bulk(&self) -> BulkServiceClient<Caller> {
         BulkServiceClient::new(self.caller.clone())
@@ -171,11 +177,13 @@ pub enum Worker {
     Reminder,
     /// Expirations.
     Expiration,
+    /// Erasures.
+    Erasure,
 }
 
 impl Worker {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Invitation, Self::Reminder, Self::Expiration];
+    pub const ALL: [Self; 4] = [Self::Invitation, Self::Reminder, Self::Expiration, Self::Erasure];
 
     /// The name of its program.
     pub fn program(self) -> &'static str {
@@ -183,6 +191,7 @@ impl Worker {
             Self::Invitation => "usher-worker-invitation",
             Self::Reminder => "usher-worker-reminder",
             Self::Expiration => "usher-worker-expiration",
+            Self::Erasure => "usher-worker-erasure",
         }
     }
 }
@@ -269,7 +278,7 @@ impl System {
         } else if options.smtp_port.is_some() {
             &Worker::ALL
         } else {
-            &[Worker::Expiration]
+            &[Worker::Expiration, Worker::Erasure]
         };
         for worker in wanted {
             let mut environment = vars([
@@ -280,8 +289,9 @@ impl System {
                 environment.extend(vars([("USHER__SMTP__URL", format!("smtp://127.0.0.1:{smtp}"))]));
             }
             // Whoever sends no mail refuses settings of a mail server.
-            let own =
-                |(name, _): &&(String, String)| *worker != Worker::Expiration || !name.starts_with("USHER__SMTP__");
+            let own = |(name, _): &&(String, String)| {
+                matches!(worker, Worker::Invitation | Worker::Reminder) || !name.starts_with("USHER__SMTP__")
+            };
             environment.extend(options.workers.iter().filter(own).cloned());
             let mut process = Process::new(worker.program(), &[], environment)?;
             process.spawn()?;

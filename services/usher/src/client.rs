@@ -16,6 +16,7 @@ use usher_proto::identity::v1::activity_service_client::ActivityServiceClient;
 use usher_proto::identity::v1::audit_service_client::AuditServiceClient;
 use usher_proto::identity::v1::bulk_service_client::BulkServiceClient;
 use usher_proto::identity::v1::delivery_service_client::DeliveryServiceClient;
+use usher_proto::identity::v1::erasure_service_client::ErasureServiceClient;
 use usher_proto::identity::v1::event_service_client::EventServiceClient;
 use usher_proto::identity::v1::group_service_client::GroupServiceClient;
 use usher_proto::identity::v1::inactivity_service_client::InactivityServiceClient;
@@ -157,6 +158,11 @@ impl Client {
     /// `SeatService`
     pub(crate) fn seats(&self) -> SeatServiceClient<Channel> {
         SeatServiceClient::new(self.calls.clone())
+    }
+
+    /// `ErasureService`
+    pub(crate) fn erasures(&self) -> ErasureServiceClient<Channel> {
+        ErasureServiceClient::new(self.calls.clone()).max_decoding_message_size(MAX_ANSWER)
     }
 
     /// `BulkService`

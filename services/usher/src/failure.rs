@@ -268,6 +268,13 @@ fn way_out(reason: ErrorReason) -> Option<&'static str> {
             "`usher invitations cancel INVITATION`, where a link went out that should not have"
         }
         ErrorReason::FileNotReadable => "--encoding NAME or --map HEAD=FIELD; see `usher import --help`",
+        ErrorReason::ErasureNotFound | ErrorReason::ErasureExists => "`usher erasures list`",
+        ErrorReason::ErasureNotAwaiting
+        | ErrorReason::ErasureTooLate
+        | ErrorReason::ErasureNotAnnounced
+        | ErrorReason::ErasureNotComplete => "`usher erasures show ERASURE`",
+        ErrorReason::SameApprover => "another --actor",
+        ErrorReason::SubscriberNotFound => "`usher erasures services list`",
         ErrorReason::SafetyStop => "--dry-run, then --max-deactivated-percent NUMBER",
         ErrorReason::Unspecified
         | ErrorReason::InvalidFields

@@ -34,6 +34,7 @@ fn job(stage: &Stage, selection: SelectionId) -> Job {
         actor: "head-office".into(),
         reason: "left".into(),
         request_id: "r-1".into(),
+        revision: 0,
         created_at: stage.now,
         ended_at: None,
     }

@@ -379,7 +379,12 @@ fn decide(account: &mut Account, task: &Task, act: &Act, changes: &mut Changeset
                 TimerKind::Delivery => account.on_delivery_timer(DeliveryId(timer.key.subject), act, changes),
                 TimerKind::Lapse => account.on_lapse_timer(InvitationId(timer.key.subject), act, changes),
                 TimerKind::Expiration => account.on_expiration_timer(act, changes),
-                TimerKind::Seat | TimerKind::Warning | TimerKind::Inactivity | TimerKind::Mail => {}
+                TimerKind::Seat
+                | TimerKind::Warning
+                | TimerKind::Inactivity
+                | TimerKind::Mail
+                | TimerKind::Erasure
+                | TimerKind::Deletion => {}
             }
             Ok(done)
         }

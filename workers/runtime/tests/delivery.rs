@@ -17,9 +17,9 @@ use usher_proto::events::v1::LifecycleEvent;
 use usher_proto::identity::v1::begin_delivery_response::Outcome;
 use usher_proto::identity::v1::work_service_server::{WorkService, WorkServiceServer};
 use usher_proto::identity::v1::{
-    BeginDeliveryRequest, BeginDeliveryResponse, ClaimedMail, DeliveryOutcome, ExpireUsersRequest, ExpireUsersResponse,
-    FinishDeliveryRequest, FinishDeliveryResponse, NotNeeded, NotNeededReason, OutgoingMail, ReportTransmittingRequest,
-    ReportTransmittingResponse, SmtpPhase,
+    BeginDeliveryRequest, BeginDeliveryResponse, ClaimedMail, DeliveryOutcome, EraseUsersRequest, EraseUsersResponse,
+    ExpireUsersRequest, ExpireUsersResponse, FinishDeliveryRequest, FinishDeliveryResponse, NotNeeded, NotNeededReason,
+    OutgoingMail, ReportTransmittingRequest, ReportTransmittingResponse, SmtpPhase,
 };
 use usher_worker_runtime::{Handler, MailHandler, Work, WorkError};
 
@@ -91,6 +91,10 @@ impl WorkService for Identity {
     }
 
     async fn expire_users(&self, _: Request<ExpireUsersRequest>) -> Result<Response<ExpireUsersResponse>, Status> {
+        Err(Status::unimplemented("not a mail"))
+    }
+
+    async fn erase_users(&self, _: Request<EraseUsersRequest>) -> Result<Response<EraseUsersResponse>, Status> {
         Err(Status::unimplemented("not a mail"))
     }
 }

@@ -28,6 +28,22 @@ pub const METHODS: &[(&str, Permission)] = &[
     ("DeliveryService/ReportBounce", Permission::DeliveriesReport),
     ("DeliveryService/ListSuppressions", Permission::SuppressionsRead),
     ("DeliveryService/RemoveSuppression", Permission::SuppressionsRemove),
+    ("ErasureService/RequestErasure", Permission::ErasuresRequest),
+    ("ErasureService/ApproveErasure", Permission::ErasuresApprove),
+    ("ErasureService/CancelErasure", Permission::ErasuresRequest),
+    ("ErasureService/GetErasure", Permission::ErasuresRead),
+    ("ErasureService/ListErasures", Permission::ErasuresRead),
+    ("ErasureService/AcknowledgeErasure", Permission::ErasuresAcknowledge),
+    (
+        "ErasureService/RegisterErasureSubscriber",
+        Permission::ErasuresSubscribe,
+    ),
+    (
+        "ErasureService/UnregisterErasureSubscriber",
+        Permission::ErasuresSubscribe,
+    ),
+    ("ErasureService/ListErasureSubscribers", Permission::ErasuresRead),
+    ("ErasureService/GetErasureCertificate", Permission::ErasuresRead),
     ("EventService/WatchEvents", Permission::EventsWatch),
     ("GroupService/CreateGroup", Permission::GroupsCreate),
     ("GroupService/GetGroup", Permission::GroupsRead),
@@ -91,6 +107,7 @@ pub const METHODS: &[(&str, Permission)] = &[
     ("WorkService/ReportTransmitting", Permission::WorkPerform),
     ("WorkService/FinishDelivery", Permission::WorkPerform),
     ("WorkService/ExpireUsers", Permission::WorkPerform),
+    ("WorkService/EraseUsers", Permission::WorkPerform),
 ];
 
 /// The permission of an RPC, named as `UserService/DeactivateUser`. `None`: there is no such RPC, so nobody may call it.

@@ -15,14 +15,14 @@ fn main() {
     let sample = Sample::new(kind, "Lycée Curie", "https://usher.example/join?token=AbC_-1", "", now);
     let template = defaults.template(kind, "fr");
     rate("mails rendered a second", || {
-        drop(black_box(template.render(&sample.mail("fr"))))
+        drop(black_box(template.render(&sample.mail("fr"))));
     });
     let source = defaults.source(kind, "fr");
     rate("templates loaded a second", || {
-        drop(black_box(Template::load(kind, source)))
+        drop(black_box(Template::load(kind, source)));
     });
     rate("templates checked a second", || {
-        drop(black_box(Template::compile(kind, source)))
+        drop(black_box(Template::compile(kind, source)));
     });
 }
 

@@ -10,9 +10,8 @@ pub fn direction(language: &str) -> &'static str {
     // A tag may name the script: `az-Arab`, `ur-Latn`.
     match parts.find(|part| part.len() == 4) {
         Some("Arab" | "Hebr" | "Syrc" | "Thaa" | "Nkoo") => "rtl",
-        Some(_) => "ltr",
         None if RIGHT_TO_LEFT.contains(&base) => "rtl",
-        None => "ltr",
+        Some(_) | None => "ltr",
     }
 }
 

@@ -9,10 +9,11 @@ use crate::audit::AuditRow;
 use crate::clock::Timestamp;
 use crate::delivery::{Attempt, Delivery};
 use crate::email::EmailAddress;
+use crate::erasure::Erasure;
 use crate::event::{Event, EventType};
 use crate::group::Group;
 use crate::ids::{
-    ClaimId, DeliveryId, EventId, GroupId, InactivityRunId, InvitationId, JobId, RoleId, TenantId, UserId,
+    ClaimId, DeliveryId, ErasureId, EventId, GroupId, InactivityRunId, InvitationId, JobId, RoleId, TenantId, UserId,
 };
 use crate::inactivity::InactivityRun;
 use crate::invitation::Invitation;
@@ -84,6 +85,7 @@ impl Act {
             template: String::new(),
             job: None,
             sealed: None,
+            erasure: None,
             trace_parent: self.trace_parent.clone(),
         }
     }
@@ -169,6 +171,12 @@ pub struct Changeset {
     pub suppressed: BTreeMap<(TenantId, String), (String, Timestamp)>,
     /// Addresses that get mail again.
     pub unsuppressed: BTreeSet<(TenantId, String)>,
+    /// Erasures, whole.
+    pub erasures: BTreeMap<(TenantId, ErasureId), Erasure>,
+    /// Services that are asked to erase their part: registered (`true`) or not any more.
+    pub subscribers: BTreeMap<(TenantId, String), bool>,
+    /// Addresses of people who were erased, as keyed hashes.
+    pub erased_addresses: BTreeMap<(TenantId, Vec<u8>), Timestamp>,
     /// Events, in order.
     pub events: Vec<Event>,
     /// What is written into the audit log (B14).
@@ -200,6 +208,9 @@ impl Changeset {
             && self.inactivity_runs.is_empty()
             && self.suppressed.is_empty()
             && self.unsuppressed.is_empty()
+            && self.erasures.is_empty()
+            && self.subscribers.is_empty()
+            && self.erased_addresses.is_empty()
             && self.events.is_empty()
             && self.audit.is_empty()
             && self.responses.is_empty()
@@ -281,6 +292,9 @@ impl Changeset {
         self.suppressed.retain(|key, _| !later.unsuppressed.contains(key));
         self.suppressed.extend(later.suppressed);
         self.unsuppressed.extend(later.unsuppressed);
+        self.erasures.extend(later.erasures);
+        self.subscribers.extend(later.subscribers);
+        self.erased_addresses.extend(later.erased_addresses);
         self.events.extend(later.events);
         self.audit.extend(later.audit);
         self.responses.extend(later.responses);

@@ -93,6 +93,16 @@ impl EmailAddress {
         &self.key
     }
 
+    /// How it may be written, in lower case: as given, with its domain in ASCII, and with its domain in letters.
+    pub fn forms(&self) -> Vec<String> {
+        let mut forms = vec![self.given.to_lowercase(), self.key.clone()];
+        if let Some((local, domain)) = self.key.split_once('@') {
+            forms.push(format!("{local}@{}", idna::domain_to_unicode(domain).0));
+        }
+        forms.retain(|form| !form.is_empty());
+        forms
+    }
+
     /// What is written into the envelope: the given local part, the domain in ASCII.
     pub fn envelope(&self) -> String {
         let local = self.given.split('@').next().unwrap_or_default();

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{DeliveryId, EventId, GroupId, InvitationId, JobId, TenantId, UserId};
+use crate::ids::{DeliveryId, ErasureId, EventId, GroupId, InvitationId, JobId, TenantId, UserId};
 use crate::status::StatusName;
 
 /// Lanes of the outbox: order holds within one.
@@ -50,6 +50,8 @@ event_types! {
     UserInactivityWarned = "user.inactivity_warned",
     /// Fields changed, the expiration included.
     UserUpdated = "user.updated",
+    /// It was erased, for good (S12).
+    UserErased = "user.erased",
     /// Registration was completed while every seat was taken: they wait for one (U8).
     SeatWaiting = "seat.waiting",
     /// Mail of the tenant was paused (B15).
@@ -90,6 +92,20 @@ event_types! {
     InactivityApproved = "inactivity.approved",
     /// Somebody decided against them.
     InactivityDismissed = "inactivity.dismissed",
+    /// Somebody asked for the erasure of an account, or its deletion date was reached (U9, U10).
+    ErasureRequested = "erasure.requested",
+    /// A second person agreed.
+    ErasureApproved = "erasure.approved",
+    /// It was cancelled before the deed.
+    ErasureCancelled = "erasure.cancelled",
+    /// Nothing is left here: other services are to erase their part.
+    ErasureAnnounced = "erasure.announced",
+    /// Half of the time that they have is over, and some have not acknowledged.
+    ErasureReminded = "erasure.reminded",
+    /// The deadline has passed, and some have not acknowledged.
+    ErasureOverdue = "erasure.overdue",
+    /// The certificate was issued.
+    ErasureCompleted = "erasure.completed",
     /// An invitation waits to be sent.
     InvitationQueued = "invitation.queued",
     /// Its mail was handed to a mail server.
@@ -124,6 +140,8 @@ event_types! {
     ReminderDue = "reminder.due",
     /// Call to work: a user's expiration is reached.
     ExpirationDue = "expiration.due",
+    /// Call to work: an erasure is to go on.
+    ErasureDue = "erasure.due",
 }
 
 impl EventType {
@@ -139,7 +157,10 @@ impl EventType {
 
     /// Whether it calls to work, rather than telling what happened.
     pub fn is_call_to_work(self) -> bool {
-        matches!(self, Self::InvitationDue | Self::ReminderDue | Self::ExpirationDue)
+        matches!(
+            self,
+            Self::InvitationDue | Self::ReminderDue | Self::ExpirationDue | Self::ErasureDue
+        )
     }
 }
 
@@ -215,6 +236,9 @@ pub struct Event {
     /// On `audit.sealed`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub sealed: Option<Sealed>,
+    /// On `erasure.*`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub erasure: Option<ErasureId>,
     /// W3C Trace Context of the call that caused it.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub trace_parent: String,

@@ -101,3 +101,7 @@ id!(
     /// One entry of the audit log.
     AuditId
 );
+id!(
+    /// The erasure of an account.
+    ErasureId
+);

@@ -138,6 +138,22 @@ impl JobAction {
         }
     }
 
+    /// Drops its free texts, the messages of mails and labels; answers whether there were any.
+    pub fn drop_texts(&mut self) -> bool {
+        match self {
+            Self::Invite { messages } | Self::Resend { messages, .. } | Self::Import { messages, .. } => {
+                !std::mem::take(messages).is_empty()
+            }
+            Self::EditLabels { add, remove } => {
+                let had = !add.is_empty() || !remove.is_empty();
+                add.clear();
+                remove.clear();
+                had
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it can be taken back: mails do not come back, and accounts do not cease to be.
     pub fn can_be_undone(&self) -> bool {
         !matches!(
@@ -236,6 +252,8 @@ pub struct Job {
     pub reason: String,
     /// The caller's.
     pub request_id: String,
+    /// Counts how often items that wait were rewritten, since somebody was erased: what was read before is out of date.
+    pub revision: i32,
     /// When it was started.
     pub created_at: Timestamp,
     /// When it ended.
@@ -441,6 +459,7 @@ mod tests {
             actor: "head-office".into(),
             reason: String::new(),
             request_id: String::new(),
+            revision: 0,
             created_at: now,
             ended_at: None,
         };

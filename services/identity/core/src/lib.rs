@@ -10,6 +10,7 @@ pub mod change;
 pub mod clock;
 pub mod delivery;
 pub mod email;
+pub mod erasure;
 pub mod event;
 pub mod group;
 pub mod ids;

@@ -2,6 +2,7 @@
 //! both to what stands here.
 
 mod audit;
+mod erasures;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -10,13 +11,15 @@ use async_trait::async_trait;
 
 pub use audit::{AuditLog, AuditQuery, Sealing};
 
+pub use self::erasures::{ErasureQuery, Erasures};
 use crate::account::{Account, Belonging, Detached};
 use crate::change::{Changeset, StoredResponse};
 use crate::clock::Timestamp;
 use crate::delivery::{Attempt, Delivery, DeliveryStateName};
+use crate::erasure::Erasure;
 use crate::event::Event;
 use crate::group::Group;
-use crate::ids::{DeliveryId, GroupId, InvitationId, JobId, RoleId, SelectionId, TenantId, UserId};
+use crate::ids::{DeliveryId, ErasureId, GroupId, InvitationId, JobId, RoleId, SelectionId, TenantId, UserId};
 use crate::inactivity::InactivityRun;
 #[cfg(doc)]
 use crate::inactivity::RECENT_RUNS;
@@ -88,6 +91,14 @@ pub struct Keys {
     pub jobs: BTreeSet<(TenantId, JobId)>,
     /// Tenants whose newest runs of deactivations for inactivity are needed, and locked.
     pub inactivity: BTreeSet<TenantId>,
+    /// Erasures, to be changed; the accounts that they are about come too.
+    pub erasures: BTreeSet<(TenantId, ErasureId)>,
+    /// Accounts come with the erasure that runs, or was carried out.
+    pub with_erasures: bool,
+    /// Tenants of which it must be known which services are asked to erase their part.
+    pub subscribers: BTreeSet<TenantId>,
+    /// Whether these keyed hashes are those of addresses that were erased; each with the folded address.
+    pub erased: BTreeMap<(TenantId, Vec<u8>), String>,
 }
 
 impl Keys {
@@ -119,6 +130,11 @@ impl Keys {
         self.role_holders.extend(&other.role_holders);
         self.jobs.extend(&other.jobs);
         self.inactivity.extend(&other.inactivity);
+        self.erasures.extend(&other.erasures);
+        self.with_erasures |= other.with_erasures;
+        self.subscribers.extend(&other.subscribers);
+        self.erased
+            .extend(other.erased.iter().map(|(hash, email)| (hash.clone(), email.clone())));
     }
 }
 
@@ -155,6 +171,12 @@ pub struct Loaded {
     pub jobs: HashMap<(TenantId, JobId), Job>,
     /// The runs of the tenants asked for: the last [`RECENT_RUNS`], the newest first.
     pub inactivity: HashMap<TenantId, Vec<InactivityRun>>,
+    /// The erasures asked for, and those of the accounts, if asked for.
+    pub erasures: HashMap<(TenantId, ErasureId), Erasure>,
+    /// The services that are asked, of the tenants asked for.
+    pub subscribers: HashMap<TenantId, BTreeSet<String>>,
+    /// Of the hashes asked for: the addresses that were erased.
+    pub erased: BTreeSet<(TenantId, String)>,
 }
 
 /// A transaction. Dropped without a commit, it leaves nothing.
@@ -688,7 +710,7 @@ pub trait Jobs: Send + Sync {
 
 /// A store.
 #[async_trait]
-pub trait Store: Directory + Outbox + Timers + Jobs + AuditLog {
+pub trait Store: Directory + Outbox + Timers + Jobs + AuditLog + Erasures {
     /// Begins a transaction.
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
     /// Whether the database answers and has the schema that this program needs.

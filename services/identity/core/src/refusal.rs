@@ -124,6 +124,22 @@ pub enum Refusal {
         "the file would deactivate {share} % of the active users, more than the {limit} % that are allowed; check it, or allow more (max_deactivated_percent)"
     )]
     SafetyStop { share: i64, limit: i64 },
+    #[error("there is no erasure {0} in this tenant")]
+    ErasureNotFound(String),
+    #[error("an erasure of the account {0} runs already; look it up with ListErasures")]
+    ErasureExists(String),
+    #[error("the erasure {0} awaits no approval")]
+    ErasureNotAwaiting(String),
+    #[error("whoever asked for an erasure cannot approve it; ask another administrator")]
+    SameApprover,
+    #[error("the erasure {0} was carried out; it cannot be cancelled any more")]
+    ErasureTooLate(String),
+    #[error("the erasure {0} was not announced yet; wait for erasure.announced")]
+    ErasureNotAnnounced(String),
+    #[error("the erasure {0} is not complete; its certificate follows erasure.completed")]
+    ErasureNotComplete(String),
+    #[error("no service {0} is asked to erase its part; register it first (RegisterErasureSubscriber)")]
+    SubscriberNotFound(String),
     #[error("{}", no_seat(*limit, *waiting))]
     SeatLimit { limit: i64, waiting: i64 },
 }

@@ -78,6 +78,24 @@ pub struct Settings {
     /// `{user_id}` for theirs; empty: nowhere.
     #[serde(default)]
     pub unsubscribe_url: String,
+    /// How long an erasure can be cancelled, in seconds (U9).
+    #[serde(default = "erasure_cool_off_seconds")]
+    pub erasure_cool_off_seconds: i64,
+    /// An erasure has to be approved by somebody else.
+    #[serde(default)]
+    pub erasure_second_approver: bool,
+    /// How long other services may take to erase their part, in seconds.
+    #[serde(default = "erasure_deadline_seconds")]
+    pub erasure_deadline_seconds: i64,
+}
+
+/// For tenants that were made before there was such a setting.
+fn erasure_cool_off_seconds() -> i64 {
+    7 * DAY
+}
+
+fn erasure_deadline_seconds() -> i64 {
+    30 * DAY
 }
 
 const MINUTE: i64 = 60;
@@ -104,12 +122,25 @@ impl Settings {
             mail_paused_at: None,
             mail_resumed_at: None,
             unsubscribe_url: String::new(),
+            erasure_cool_off_seconds: erasure_cool_off_seconds(),
+            erasure_second_approver: false,
+            erasure_deadline_seconds: erasure_deadline_seconds(),
         }
     }
 
     /// How long a link lives.
     pub fn invitation_lifetime(&self) -> TimeDelta {
         TimeDelta::seconds(self.invitation_lifetime_seconds)
+    }
+
+    /// How long an erasure can be cancelled.
+    pub fn erasure_cool_off(&self) -> TimeDelta {
+        TimeDelta::seconds(self.erasure_cool_off_seconds)
+    }
+
+    /// How long other services may take to erase their part.
+    pub fn erasure_deadline(&self) -> TimeDelta {
+        TimeDelta::seconds(self.erasure_deadline_seconds)
     }
 
     /// Every fault of the numbers; texts are checked where they are parsed.
@@ -161,6 +192,18 @@ impl Settings {
             violations.push(FieldViolation::new(
                 "tenant.daily_mail_cap",
                 "must be from 0 (no cap) to 100",
+            ));
+        }
+        if !(0..=365 * DAY).contains(&self.erasure_cool_off_seconds) {
+            violations.push(FieldViolation::new(
+                "tenant.erasure_cool_off",
+                "must be from 0 to 365 days",
+            ));
+        }
+        if !(HOUR..=365 * DAY).contains(&self.erasure_deadline_seconds) {
+            violations.push(FieldViolation::new(
+                "tenant.erasure_deadline",
+                "must be from 1 hour to 365 days",
             ));
         }
         if self.seat_limit < 0 {

@@ -24,11 +24,16 @@ pub enum TimerKind {
     Mail,
     /// Somebody may have to be warned or deactivated for inactivity (B10). Subject: the tenant.
     Inactivity,
+    /// An erasure goes on: its cool-off is over, services are to be reminded, or their deadline has passed. Subject: the
+    /// erasure.
+    Erasure,
+    /// The deletion date of an account is reached (U10). Subject: the user.
+    Deletion,
 }
 
 impl TimerKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Delivery,
         Self::Lapse,
         Self::Expiration,
@@ -36,6 +41,8 @@ impl TimerKind {
         Self::Warning,
         Self::Mail,
         Self::Inactivity,
+        Self::Erasure,
+        Self::Deletion,
     ];
 
     /// As in columns: `DELIVERY`.
@@ -48,6 +55,8 @@ impl TimerKind {
             Self::Warning => "WARNING",
             Self::Mail => "MAIL",
             Self::Inactivity => "INACTIVITY",
+            Self::Erasure => "ERASURE",
+            Self::Deletion => "DELETION",
         }
     }
 
@@ -64,7 +73,7 @@ pub struct TimerKey {
     pub tenant: TenantId,
     /// What for.
     pub kind: TimerKind,
-    /// The delivery, the invitation, the user or the tenant.
+    /// The delivery, the invitation, the user, the tenant or the erasure.
     pub subject: Uuid,
 }
 

@@ -123,11 +123,31 @@ impl LinkKeys {
             .any(|key| bool::from(tag(key, &[purpose.as_bytes(), body])[..16].ct_eq(seal)))
     }
 
+    /// A digest that is kept for good: the number of the key, then HMAC-SHA-256. Under a key that was taken out of use it
+    /// is of no meaning any more.
+    pub fn digest(&self, purpose: &str, body: &[u8]) -> Vec<u8> {
+        digest(&self.signing, purpose, body)
+    }
+
+    /// The same under each of the keys: what a body is found by.
+    pub fn digests(&self, purpose: &str, body: &[u8]) -> Vec<Vec<u8>> {
+        std::iter::once(&self.signing)
+            .chain(self.former.as_ref())
+            .map(|key| digest(key, purpose, body))
+            .collect()
+    }
+
     fn key(&self, id: u8) -> Option<&LinkKey> {
         std::iter::once(&self.signing)
             .chain(self.former.as_ref())
             .find(|key| key.id == id)
     }
+}
+
+fn digest(key: &LinkKey, purpose: &str, body: &[u8]) -> Vec<u8> {
+    let mut digest = vec![key.id];
+    digest.extend(tag(key, &[purpose.as_bytes(), body]));
+    digest
 }
 
 fn one_time_password(key: &LinkKey, tenant: TenantId, user: UserId, generation: i32) -> String {

@@ -91,6 +91,9 @@ pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
             .inactivity
             .is_on()
             .then(|| inactivity_policy(&settings.inactivity)),
+        erasure_cool_off: Some(seconds(settings.erasure_cool_off_seconds)),
+        erasure_second_approver: settings.erasure_second_approver,
+        erasure_deadline: Some(seconds(settings.erasure_deadline_seconds)),
     }
 }
 
@@ -510,6 +513,7 @@ pub(crate) fn event(event: &Event) -> LifecycleEvent {
             .as_ref()
             .map(|sealed| sealed.chain.clone())
             .unwrap_or_default(),
+        erasure_id: event.erasure.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 

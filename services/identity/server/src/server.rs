@@ -25,6 +25,7 @@ use usher_proto::identity::v1::activity_service_server::ActivityServiceServer;
 use usher_proto::identity::v1::audit_service_server::AuditServiceServer;
 use usher_proto::identity::v1::bulk_service_server::BulkServiceServer;
 use usher_proto::identity::v1::delivery_service_server::DeliveryServiceServer;
+use usher_proto::identity::v1::erasure_service_server::ErasureServiceServer;
 use usher_proto::identity::v1::event_service_server::EventServiceServer;
 use usher_proto::identity::v1::group_service_server::GroupServiceServer;
 use usher_proto::identity::v1::inactivity_service_server::InactivityServiceServer;
@@ -51,12 +52,13 @@ const MAX_REQUEST: usize = 4 << 20;
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Names of the services, as health and reflection know them.
-pub(crate) const SERVICES: [&str; 16] = [
+pub(crate) const SERVICES: [&str; 17] = [
     "usher.identity.v1.AccessService",
     "usher.identity.v1.ActivityService",
     "usher.identity.v1.AuditService",
     "usher.identity.v1.BulkService",
     "usher.identity.v1.DeliveryService",
+    "usher.identity.v1.ErasureService",
     "usher.identity.v1.EventService",
     "usher.identity.v1.GroupService",
     "usher.identity.v1.InactivityService",
@@ -223,6 +225,7 @@ async fn serve(
         .add_service(late!(|it| bounded!(AuditServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(WorkServiceServer, it.app.clone())))
         .add_service(late!(|it| bounded!(DeliveryServiceServer, it.app.clone())))
+        .add_service(late!(|it| bounded!(ErasureServiceServer, it.app.clone())))
         .add_service(late!(|it| EventServiceServer::from_arc(it.watch.clone())));
     let serving = Server::builder()
         .accept_http1(true)

@@ -71,6 +71,14 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::FileNotReadable(_) => (Code::InvalidArgument, ErrorReason::FileNotReadable),
         Refusal::SafetyStop { .. } => (Code::FailedPrecondition, ErrorReason::SafetyStop),
         Refusal::WaitsForSeat(_) => (Code::FailedPrecondition, ErrorReason::WaitsForSeat),
+        Refusal::ErasureNotFound(_) => (Code::NotFound, ErrorReason::ErasureNotFound),
+        Refusal::ErasureExists(_) => (Code::FailedPrecondition, ErrorReason::ErasureExists),
+        Refusal::ErasureNotAwaiting(_) => (Code::FailedPrecondition, ErrorReason::ErasureNotAwaiting),
+        Refusal::SameApprover => (Code::FailedPrecondition, ErrorReason::SameApprover),
+        Refusal::ErasureTooLate(_) => (Code::FailedPrecondition, ErrorReason::ErasureTooLate),
+        Refusal::ErasureNotAnnounced(_) => (Code::FailedPrecondition, ErrorReason::ErasureNotAnnounced),
+        Refusal::ErasureNotComplete(_) => (Code::FailedPrecondition, ErrorReason::ErasureNotComplete),
+        Refusal::SubscriberNotFound(_) => (Code::NotFound, ErrorReason::SubscriberNotFound),
         Refusal::SeatLimit { .. } => (Code::ResourceExhausted, ErrorReason::SeatLimit),
     }
 }

@@ -5,7 +5,8 @@
 //! (`load`, `write`, `timers`, `outbox`) are written out, since sea-orm has no `UNNEST` and no `SKIP LOCKED` with a
 //! condition on a set: `sql` and `bulk` build them for both databases.
 //!
-//! A new table: a migration in [`migration`], an entity, then the place in `load` and `write` where it belongs.
+//! A new table: a migration in [`migration`], an entity, then the place in `load` and `write` where it belongs, and
+//! what an erasure does to it, in [`ERASED_TABLES`].
 
 mod audit;
 mod bulk;
@@ -13,6 +14,7 @@ mod config;
 mod connect;
 mod directory;
 mod entity;
+mod erasures;
 mod error;
 mod find_mails;
 mod horizon;
@@ -33,4 +35,5 @@ mod write;
 
 pub use config::StoreConfig;
 pub use connect::SeaStore;
+pub use erasures::{Fate, TABLES as ERASED_TABLES};
 pub use usher_core::ports::StoreError;

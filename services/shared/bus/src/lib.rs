@@ -28,7 +28,7 @@ pub struct Queue {
 }
 
 /// The queues of the workers. Publisher and consumer declare all of them, so that no call to work finds none.
-pub const QUEUES: &[Queue] = &[INVITATION, REMINDER, EXPIRATION];
+pub const QUEUES: &[Queue] = &[INVITATION, REMINDER, EXPIRATION, ERASURE];
 /// Of the invitation worker.
 pub const INVITATION: Queue = Queue {
     name: "usher.invitation",
@@ -43,6 +43,11 @@ pub const REMINDER: Queue = Queue {
 pub const EXPIRATION: Queue = Queue {
     name: "usher.expiration",
     routing_keys: &["expiration.due"],
+};
+/// Of the erasure worker.
+pub const ERASURE: Queue = Queue {
+    name: "usher.erasure",
+    routing_keys: &["erasure.due"],
 };
 
 /// One event on the wire: CloudEvents 1.0 in AMQP binary mode, the data being a `usher.events.v1.LifecycleEvent`.

@@ -42,6 +42,9 @@ pub(crate) enum Program {
     /// The worker for expirations.
     #[value(name = "usher-worker-expiration")]
     WorkerExpiration,
+    /// The worker for erasures.
+    #[value(name = "usher-worker-erasure")]
+    WorkerErasure,
 }
 
 impl Program {
@@ -51,6 +54,7 @@ impl Program {
             Self::WorkerInvitation => usher_worker_invitation::DEFAULTS,
             Self::WorkerReminder => usher_worker_reminder::DEFAULTS,
             Self::WorkerExpiration => usher_worker_expiration::DEFAULTS,
+            Self::WorkerErasure => usher_worker_erasure::DEFAULTS,
         }
     }
 }
@@ -72,6 +76,7 @@ fn check(check: &Check) -> Result<(), ConfigError> {
         Program::WorkerInvitation => settings::<usher_worker_invitation::Config>(check),
         Program::WorkerReminder => settings::<usher_worker_reminder::Config>(check),
         Program::WorkerExpiration => settings::<usher_worker_expiration::Config>(check),
+        Program::WorkerErasure => settings::<usher_worker_erasure::Config>(check),
     }
 }
 

@@ -10,6 +10,7 @@ mod bulk;
 mod clock;
 mod config;
 mod deliveries;
+mod erasures;
 mod events;
 mod explain;
 pub(crate) mod export;
@@ -101,6 +102,9 @@ pub(crate) enum Command {
     /// List, show, save, preview and reset what mails say.
     #[command(subcommand)]
     Templates(templates::Templates),
+    /// Erase people for good: ask, approve, cancel, follow, and print the certificate.
+    #[command(subcommand)]
+    Erasures(erasures::Erasures),
     /// Ask whether users may come in.
     #[command(subcommand)]
     Access(access::Access),
@@ -146,6 +150,7 @@ pub(crate) async fn run(command: &Command, session: &Session) -> Result<Exit, Fa
         Command::Suppressions(command) => suppressions::run(command, session).await,
         Command::Audit(command) => audit::run(command, session).await,
         Command::Templates(command) => templates::run(command, session).await,
+        Command::Erasures(command) => erasures::run(command, session).await,
         Command::Access(command) => access::run(command, session).await,
         Command::Activity(command) => activity::run(command, session).await,
         Command::Inactivity(command) => inactivity::run(command, session).await,

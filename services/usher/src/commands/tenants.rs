@@ -76,6 +76,15 @@ pub(crate) struct Settings {
     seat_policy: Option<SeatPolicy>,
     #[command(flatten)]
     inactivity: inactivity::Policy,
+    /// How long an erasure can be cancelled, for example 7d.
+    #[arg(long, value_name = "SPAN", value_parser = time::parse_span)]
+    erasure_cool_off: Option<Duration>,
+    /// Whether an erasure has to be approved by somebody else.
+    #[arg(long, value_name = "BOOL")]
+    erasure_second_approver: Option<bool>,
+    /// How long other services may take to erase their part, for example 30d.
+    #[arg(long, value_name = "SPAN", value_parser = time::parse_span)]
+    erasure_deadline: Option<Duration>,
     /// The name that mails come from.
     #[arg(long, value_name = "NAME")]
     sender_name: Option<String>,
@@ -131,6 +140,9 @@ impl Settings {
         set("seat_limit", self.seat_limit.is_some());
         set("seat_policy", self.seat_policy.is_some());
         set("inactivity_policy", self.inactivity.get().is_some());
+        set("erasure_cool_off", self.erasure_cool_off.is_some());
+        set("erasure_second_approver", self.erasure_second_approver.is_some());
+        set("erasure_deadline", self.erasure_deadline.is_some());
         set("sender_name", self.sender_name.is_some());
         set("reply_to", self.reply_to.is_some());
         set("time_zone", self.time_zone.is_some());
@@ -146,6 +158,9 @@ impl Settings {
         tenant.seat_limit = self.seat_limit.unwrap_or_default();
         tenant.seat_policy = self.seat_policy.unwrap_or_default().into();
         tenant.inactivity_policy = self.inactivity.get();
+        tenant.erasure_cool_off = self.erasure_cool_off;
+        tenant.erasure_second_approver = self.erasure_second_approver.unwrap_or_default();
+        tenant.erasure_deadline = self.erasure_deadline;
         tenant.sender_name = self.sender_name.clone().unwrap_or_default();
         tenant.reply_to = self.reply_to.clone().unwrap_or_default();
         tenant.time_zone = self.time_zone.clone().unwrap_or_default();

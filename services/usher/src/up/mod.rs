@@ -124,6 +124,8 @@ fn start_workers(parts: &Parts, transport: &Arc<dyn Transport>, context: &Contex
     tasks.spawn(async move { usher_worker_reminder::run(own, mine, CONCURRENCY, &worker).await });
     let (own, worker) = (parts.clone(), context());
     tasks.spawn(async move { usher_worker_expiration::run(own, CONCURRENCY, &worker).await });
+    let (own, worker) = (parts.clone(), context());
+    tasks.spawn(async move { usher_worker_erasure::run(own, CONCURRENCY, &worker).await });
     tasks.close();
     tasks
 }

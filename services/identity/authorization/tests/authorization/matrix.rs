@@ -85,6 +85,36 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
         Tenant,
         ["o", "", "", "", "", "", ""],
     ),
+    ("ErasureService/RequestErasure", Tenant, ["o", "", "", "", "", "", ""]),
+    ("ErasureService/ApproveErasure", Tenant, ["o", "", "", "", "", "", ""]),
+    ("ErasureService/CancelErasure", Tenant, ["o", "", "", "", "", "", ""]),
+    ("ErasureService/GetErasure", Tenant, ["o", "", "", "", "", "", ""]),
+    ("ErasureService/ListErasures", Tenant, ["o", "", "", "", "", "", ""]),
+    (
+        "ErasureService/AcknowledgeErasure",
+        Tenant,
+        ["o", "", "", "", "", "", ""],
+    ),
+    (
+        "ErasureService/RegisterErasureSubscriber",
+        Tenant,
+        ["o", "", "", "", "", "", ""],
+    ),
+    (
+        "ErasureService/UnregisterErasureSubscriber",
+        Tenant,
+        ["o", "", "", "", "", "", ""],
+    ),
+    (
+        "ErasureService/ListErasureSubscribers",
+        Tenant,
+        ["o", "", "", "", "", "", ""],
+    ),
+    (
+        "ErasureService/GetErasureCertificate",
+        Tenant,
+        ["o", "", "", "", "", "", ""],
+    ),
     ("EventService/WatchEvents", Tenant, ["o", "", "", "", "", "", ""]),
     ("GroupService/CreateGroup", Place, ["o", "o", "", "", "", "", ""]),
     ("GroupService/GetGroup", Place, ["o", "o", "o", "o", "o", "", ""]),
@@ -221,6 +251,7 @@ const EXPECTED: &[(&str, About, [&str; 7])] = &[
     ("WorkService/ReportTransmitting", Tenant, ["", "", "", "", "", "", ""]),
     ("WorkService/FinishDelivery", Tenant, ["", "", "", "", "", "", ""]),
     ("WorkService/ExpireUsers", Tenant, ["", "", "", "", "", "", ""]),
+    ("WorkService/EraseUsers", Tenant, ["", "", "", "", "", "", ""]),
 ];
 
 const HEAD: &str = "\

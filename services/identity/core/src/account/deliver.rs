@@ -13,7 +13,7 @@ use crate::event::EventType;
 use crate::ids::{ClaimId, DeliveryId};
 use crate::invitation::InvitationState;
 use crate::refusal::Refusal;
-use crate::status::Onboarding;
+use crate::status::{Onboarding, Status};
 use crate::timer::TimerKind;
 use crate::user::Credential;
 
@@ -118,6 +118,10 @@ impl Account {
         changes: &mut Changeset,
     ) -> Result<(), Refusal> {
         self.settle(act, changes);
+        // What the server answered would be about them.
+        if self.user.status == Status::Erased {
+            return Err(Refusal::ClaimLost);
+        }
         let index = self.index(id).ok_or(Refusal::ClaimLost)?;
         if !may_report(&self.deliveries[index], claim, report)? {
             return Ok(());

@@ -14,6 +14,7 @@ mod activity;
 mod belonging;
 mod bounce;
 mod deliver;
+mod erase;
 mod explain;
 mod inactivity;
 mod invite;
@@ -154,6 +155,9 @@ impl Account {
         created.to = Some(account.user.status.name());
         changes.events.push(created);
         account.set_expiration_timer(changes);
+        if account.user.deletes_at.is_some() {
+            account.set_deletion_timer(changes);
+        }
         if waits {
             account.begin_to_wait(act, changes);
         }

@@ -79,6 +79,9 @@ impl Account {
             set("delete_time", deletes_at != self.user.deletes_at);
             self.user.deletes_at = deletes_at;
         }
+        if fields.iter().any(|field| field == "delete_time") {
+            self.set_deletion_timer(changes);
+        }
         if fields.is_empty() {
             return Ok(Effect::Unchanged);
         }

@@ -117,6 +117,7 @@ impl JobRunner {
         let judge = self.app.judge(&Caller::named(&job.actor), job.tenant).await;
         let judge = judge.map_err(|status| StoreError::Unavailable(status.message().to_owned()))?;
         let mut keys = bulk::keys(job.tenant, &job.action, &items);
+        self.app.warn_of_erased(&mut keys);
         keys.jobs.insert((job.tenant, job.id));
         if needs_seats(&items, job) {
             keys.with_seats = Some(self.app.clock.now());
@@ -127,7 +128,13 @@ impl JobRunner {
             job: job.id,
             number,
         };
+        let revision = job.revision;
         let mut command = Command::new(keys, move |world, changes| {
+            // What was read before somebody was erased is read again.
+            let found = world.loaded.jobs.get(&(key.tenant, key.job));
+            if found.is_some_and(|found| found.revision != revision) {
+                return Ok(());
+            }
             deal(key, &items, tries >= TRIES, &judge, world, changes);
             Ok(())
         });

@@ -11,12 +11,13 @@ use usher_core::account::{Effect, WARNING_PERIOD, mailed_since, set_mail_timer, 
 use usher_core::audit::Origin;
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Clock;
-use usher_core::ids::{DeliveryId, InvitationId};
+use usher_core::ids::{DeliveryId, ErasureId, InvitationId};
 use usher_core::pacing::RESUMED_PER_SECOND;
 use usher_core::ports::{Keys, Store, StoreError};
 use usher_core::timer::{Timer, TimerKind};
 
 use crate::operations::engine::{Command, Engine, Failure};
+use crate::operations::erasure;
 use crate::operations::world::World;
 
 /// Timers taken at a time.
@@ -224,13 +225,13 @@ fn keys(timer: &Timer) -> Keys {
         users: timer.user.map(|user| (tenant, user)).into_iter().collect(),
         deliveries: match timer.key.kind {
             TimerKind::Delivery => [(tenant, DeliveryId(timer.key.subject))].into(),
-            TimerKind::Lapse
-            | TimerKind::Expiration
-            | TimerKind::Seat
-            | TimerKind::Warning
-            | TimerKind::Inactivity
-            | TimerKind::Mail => std::collections::BTreeSet::new(),
+            _ => std::collections::BTreeSet::new(),
         },
+        erasures: match timer.key.kind {
+            TimerKind::Erasure => [(tenant, ErasureId(timer.key.subject))].into(),
+            _ => std::collections::BTreeSet::new(),
+        },
+        with_erasures: timer.key.kind == TimerKind::Deletion,
         with_mail: true,
         ..Keys::default()
     }
@@ -241,6 +242,9 @@ fn fire(timer: &Timer, world: &mut World, changes: &mut Changeset) {
     act.trace_parent = usher_platform::trace::current_trace_parent();
     let tenant = timer.key.tenant;
     let subject = timer.key.subject;
+    if matches!(timer.key.kind, TimerKind::Erasure | TimerKind::Deletion) {
+        return erasure::on_timer(timer, world, &act, changes);
+    }
     let account = timer
         .user
         .and_then(|user| world.loaded.accounts.get_mut(&(tenant, user)));
@@ -252,15 +256,7 @@ fn fire(timer: &Timer, world: &mut World, changes: &mut Changeset) {
             Some(test) => test.on_timer(&act, changes),
             None => changes.clear_timer(timer.key),
         },
-        (
-            TimerKind::Lapse
-            | TimerKind::Expiration
-            | TimerKind::Seat
-            | TimerKind::Warning
-            | TimerKind::Inactivity
-            | TimerKind::Mail,
-            None,
-        ) => changes.clear_timer(timer.key),
-        (TimerKind::Seat | TimerKind::Warning | TimerKind::Inactivity | TimerKind::Mail, Some(_)) => {}
+        (_, None) => changes.clear_timer(timer.key),
+        (_, Some(_)) => {}
     }
 }

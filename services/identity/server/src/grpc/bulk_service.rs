@@ -404,6 +404,7 @@ impl App {
                 actor: act.actor.clone(),
                 reason: act.reason.clone(),
                 request_id: act.request_id.clone(),
+                revision: 0,
                 created_at: act.now,
                 ended_at: state.has_ended().then_some(act.now),
             };

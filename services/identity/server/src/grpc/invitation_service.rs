@@ -79,13 +79,14 @@ impl InvitationService for App {
             )
             .await?;
         let emails = items.iter().filter_map(|item| item.email.as_ref().ok());
-        let keys = Keys {
+        let mut keys = Keys {
             tenants: [tenant].into(),
             emails: emails.map(|email| (tenant, email.key().to_owned())).collect(),
             with_mail: true,
             with_belonging: judge.is_user() || !batch.placement.is_empty(),
             ..placement_keys(tenant, &batch.placement)
         };
+        self.warn_of_erased(&mut keys);
         let weight = items.len();
         let mut command = mutation.clone().command(tenant, keys, move |world, changes| {
             let act = mutation.act(world.now);
@@ -98,7 +99,12 @@ impl InvitationService for App {
             let mut results = Vec::with_capacity(items.len());
             for item in &items {
                 let outcome = match &item.email {
-                    Ok(email) => batch.invite(email, asking.as_mut(), world, &act, changes),
+                    Ok(email) => batch
+                        .invite(email, asking.as_mut(), world, &act, changes)
+                        .map(|invited| Invited {
+                            erased_before: invited.created && world.was_erased(tenant, email.key()),
+                            ..invited
+                        }),
                     Err(fault) => Err(Refusal::field("addresses", format!("{}: {fault}", item.text))),
                 };
                 results.push(InviteResult {
@@ -550,6 +556,7 @@ fn invited(account: &Account, now: Timestamp, created: bool) -> Invited {
         user: Some(convert::user(&account.user, now)),
         invitation: newest(account, now),
         created,
+        erased_before: false,
     }
 }
 

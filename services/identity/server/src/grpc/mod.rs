@@ -9,6 +9,7 @@ mod audit_service;
 mod bounces;
 pub(crate) mod bulk_service;
 mod delivery_service;
+mod erasure_service;
 pub(crate) mod event_service;
 mod group_service;
 pub(crate) mod inactivity_service;

@@ -288,7 +288,6 @@ impl App {
     }
 
     /// The contents of a preview.
-    #[expect(clippy::result_large_err, reason = "what the handlers answer")]
     fn sample(&self, tenant: &Tenant, key: &TemplateKey, body: &PreviewTemplateRequest) -> Result<Sample, Status> {
         let link = match key.kind {
             TemplateKind::Invitation | TemplateKind::Reminder | TemplateKind::FreshLink => {

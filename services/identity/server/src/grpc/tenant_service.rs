@@ -44,6 +44,9 @@ const PATHS: &[&str] = &[
     "expiry_warnings",
     "unsubscribe_url",
     "inactivity_policy",
+    "erasure_cool_off",
+    "erasure_second_approver",
+    "erasure_deadline",
 ];
 
 #[tonic::async_trait]
@@ -254,6 +257,9 @@ fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
         "expiry_warnings" => !tenant.expiry_warnings.is_empty(),
         "unsubscribe_url" => !tenant.unsubscribe_url.is_empty(),
         "inactivity_policy" => tenant.inactivity_policy.is_some(),
+        "erasure_cool_off" => tenant.erasure_cool_off.is_some(),
+        "erasure_second_approver" => tenant.erasure_second_approver,
+        "erasure_deadline" => tenant.erasure_deadline.is_some(),
         _ => true,
     }
 }
@@ -279,6 +285,15 @@ fn set(settings: &mut Settings, given: &ProtoTenant, path: &str, faults: &mut Fa
             settings.reminder_ladder_seconds = given.reminder_ladder.iter().map(|step| step.seconds).collect();
         }
         "no_reminders" if given.no_reminders => settings.reminder_ladder_seconds.clear(),
+        "erasure_cool_off" => {
+            let default = Settings::new("").erasure_cool_off_seconds;
+            settings.erasure_cool_off_seconds = given.erasure_cool_off.map_or(default, |time| time.seconds);
+        }
+        "erasure_second_approver" => settings.erasure_second_approver = given.erasure_second_approver,
+        "erasure_deadline" => {
+            let default = Settings::new("").erasure_deadline_seconds;
+            settings.erasure_deadline_seconds = given.erasure_deadline.map_or(default, |time| time.seconds);
+        }
         "seat_limit" => settings.seat_limit = given.seat_limit,
         "sender_name" => settings.sender_name = faults.take("tenant.sender_name", text::name(&given.sender_name, 100)),
         "unsubscribe_url" => {

@@ -96,6 +96,7 @@ impl UserService for App {
                 .iter()
                 .map(|external_id| (tenant, external_id.clone())),
         );
+        self.warn_of_erased(&mut keys);
         if wanted.is_some() {
             keys.users.insert((tenant, id));
         }
@@ -124,7 +125,10 @@ impl UserService for App {
             changes.extend(own);
             let user = convert::user(&account.user, world.now);
             world.insert(account);
-            Ok(CreateUserResponse { user: Some(user) })
+            Ok(CreateUserResponse {
+                user: Some(user),
+                erased_before: world.was_erased(tenant, &key),
+            })
         });
         Ok(Response::new(self.engine.run(command).await?))
     }

@@ -1,29 +1,36 @@
 //! Work, for workers: begun and ended by conditional updates.
 
+use std::collections::BTreeSet;
+
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 use usher_core::account::{Begin, Effect, NotNeeded, mailed_since};
 use usher_core::clock::Timestamp;
 use usher_core::delivery::{Claim, Report};
-use usher_core::ids::{ClaimId, DeliveryId, TenantId, UserId};
+use usher_core::ids::{ClaimId, DeliveryId, ErasureId, TenantId, UserId};
 use usher_core::ports::Keys;
 use usher_core::text;
 use usher_proto::identity::v1::work_service_server::WorkService;
 use usher_proto::identity::v1::{
-    BeginDeliveryRequest, BeginDeliveryResponse, ClaimedMail, ExpireUsersRequest, ExpireUsersResponse,
-    FinishDeliveryRequest, FinishDeliveryResponse, NotNeeded as ProtoNotNeeded, NotNeededReason, OutgoingMail,
-    ReportTransmittingRequest, ReportTransmittingResponse, begin_delivery_response,
+    BeginDeliveryRequest, BeginDeliveryResponse, ClaimedMail, EraseUsersRequest, EraseUsersResponse,
+    ExpireUsersRequest, ExpireUsersResponse, FinishDeliveryRequest, FinishDeliveryResponse,
+    NotNeeded as ProtoNotNeeded, NotNeededReason, OutgoingMail, ReportTransmittingRequest, ReportTransmittingResponse,
+    begin_delivery_response,
 };
 
 use crate::app::App;
 use crate::authorize::Caller;
 use crate::call::{by_worker, finish, tenant as parse_tenant};
 use crate::convert;
-use crate::operations::engine::{Answer, Command};
+use crate::operations::engine::{Answer, Command, Failure};
+use crate::operations::erasure;
 use crate::parse::{Faults, MAX_IDS};
 use crate::render::Letter;
 
 /// Characters of a server's answer that are kept.
 const MAX_RESPONSE: usize = 500;
+/// Erasures of one call at most.
+const MAX_ERASURES: usize = 100;
 
 #[tonic::async_trait]
 impl WorkService for App {
@@ -189,6 +196,40 @@ impl WorkService for App {
         });
         command.weight = weight;
         Ok(Response::new(self.engine.run(command).await?))
+    }
+
+    async fn erase_users(&self, request: Request<EraseUsersRequest>) -> Result<Response<EraseUsersResponse>, Status> {
+        let caller = Caller::of(request.metadata())?;
+        let body = request.into_inner();
+        let mut faults = Faults::default();
+        if body.items.is_empty() || body.items.len() > MAX_ERASURES {
+            faults.add(
+                "items",
+                format!("has {} items; give 1 to {MAX_ERASURES}", body.items.len()),
+            );
+        }
+        let items: BTreeSet<(TenantId, ErasureId)> = body
+            .items
+            .iter()
+            .take(MAX_ERASURES)
+            .enumerate()
+            .map(|(index, item)| {
+                let at = |field: &str| format!("items[{index}].{field}");
+                let tenant = faults.id(&at("tenant_id"), &item.tenant_id);
+                (tenant, faults.id(&at("erasure_id"), &item.erasure_id))
+            })
+            .collect();
+        finish(faults)?;
+        self.permit_worker(&caller)?;
+        // In a task of its own: a caller that hangs up does not break it off.
+        let (app, asked) = (self.clone(), items.len());
+        let advanced = tokio::spawn(async move { erasure::advance(&app, items).await }.in_current_span());
+        let advanced = advanced.await.map_err(|error| Failure::Internal(error.to_string()))??;
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        Ok(Response::new(EraseUsersResponse {
+            advanced_count: count(advanced),
+            unchanged_count: count(asked.saturating_sub(advanced)),
+        }))
     }
 }
 

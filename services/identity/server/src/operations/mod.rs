@@ -3,6 +3,7 @@
 pub mod access;
 pub(crate) mod bulk;
 pub mod engine;
+pub(crate) mod erasure;
 pub mod gather;
 pub(crate) mod import;
 pub mod passwords;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use usher_core::account::{Account, Detached};
 use usher_core::clock::Timestamp;
-use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
+use usher_core::erasure::{Erasure, ErasureState};
+use usher_core::ids::{DeliveryId, ErasureId, InvitationId, TenantId, UserId};
 use usher_core::ports::Loaded;
 use usher_core::refusal::Refusal;
 use usher_core::seats::Seats;
@@ -77,6 +78,25 @@ impl World {
     /// Whether an address gets no mail.
     pub fn is_suppressed(&self, tenant: TenantId, key: &str) -> bool {
         self.loaded.suppressed.contains(&(tenant, key.to_owned()))
+    }
+
+    /// Whether somebody with this address was erased: of no meaning unless it was asked for.
+    pub fn was_erased(&self, tenant: TenantId, key: &str) -> bool {
+        self.loaded.erased.contains(&(tenant, key.to_owned()))
+    }
+
+    /// An erasure with its account. A foreign tenant's is not found.
+    pub fn erasure(&mut self, tenant: TenantId, id: ErasureId) -> Result<(&mut Erasure, &mut Account), Refusal> {
+        let not_found = || Refusal::ErasureNotFound(id.to_string());
+        let erasure = self.loaded.erasures.get_mut(&(tenant, id)).ok_or_else(not_found)?;
+        let account = self.loaded.accounts.get_mut(&(tenant, erasure.user));
+        Ok((erasure, account.ok_or_else(not_found)?))
+    }
+
+    /// The erasure of an account that runs, or was carried out: of no meaning unless it was asked for.
+    pub fn erasure_of(&self, tenant: TenantId, user: UserId) -> Option<&Erasure> {
+        let mut all = self.loaded.erasures.values();
+        all.find(|it| it.tenant == tenant && it.user == user && it.state != ErasureState::Cancelled)
     }
 
     /// Takes in an account that was just created.

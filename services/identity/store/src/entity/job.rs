@@ -29,6 +29,7 @@ pub struct Model {
     pub request_id: String,
     pub created_at: DateTimeUtc,
     pub ended_at: Option<DateTimeUtc>,
+    pub revision: i32,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -58,6 +59,7 @@ impl TryFrom<&Job> for Model {
             request_id: job.request_id.clone(),
             created_at: job.created_at,
             ended_at: job.ended_at,
+            revision: job.revision,
         })
     }
 }
@@ -84,6 +86,7 @@ impl TryFrom<Model> for Job {
             actor: row.actor,
             reason: row.reason,
             request_id: row.request_id,
+            revision: row.revision,
             created_at: row.created_at,
             ended_at: row.ended_at,
         })

@@ -3,6 +3,7 @@
 //! Order matters. All accounts are locked by one statement in the order of their ids, so that two batches cannot wait for
 //! each other; only then is read what the lock protects, since each statement sees what was committed before it began.
 
+pub(crate) mod erasures;
 pub(crate) mod people;
 
 use std::collections::{BTreeSet, HashMap};
@@ -65,6 +66,9 @@ pub(crate) async fn load<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locki
     let mut mailed = mailed(db, keys, &users, &loaded.tenants).await?;
     loaded.jobs = people::jobs(db, keys, locking).await?;
     loaded.inactivity = crate::inactivity::runs(db, &keys.inactivity, locking).await?;
+    loaded.erasures = erasures::erasures(db, keys, &users, locking).await?;
+    loaded.subscribers = erasures::subscribers(db, keys).await?;
+    loaded.erased = erasures::erased(db, keys).await?;
     if let Some(now) = keys.with_seats {
         let limited = loaded.tenants.values().filter(|tenant| tenant.settings.seat_limit > 0);
         let limited = limited.map(|tenant| tenant.id).collect();
@@ -123,6 +127,7 @@ async fn tenants<C: ConnectionTrait>(
     ids.extend(keys.invitations.iter().map(|(tenant, _)| *tenant));
     ids.extend(keys.deliveries.iter().map(|(tenant, _)| *tenant));
     ids.extend(&keys.trees);
+    ids.extend(keys.erasures.iter().map(|(tenant, _)| *tenant));
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -184,6 +189,14 @@ async fn users<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locking) -> Res
              WHERE d.user_id IS NOT NULL AND (d.tenant_id, d.delivery_id) IN (",
         );
         source.set(delivery_keys(keys.deliveries.iter())).push(")");
+        sources.push(source);
+    }
+    if !keys.erasures.is_empty() {
+        let mut source = Sql::new(
+            backend,
+            "SELECT r.tenant_id, r.user_id FROM erasures r WHERE (r.tenant_id, r.erasure_id) IN (",
+        );
+        source.set(erasures::keys(&keys.erasures)).push(")");
         sources.push(source);
     }
     let mut sources = sources.into_iter();

@@ -19,6 +19,7 @@ mod m20261125_000010_time_zones;
 mod m20261125_000011_activity;
 mod m20261125_000012_inactivity;
 mod m20261125_000013_bounces;
+mod m20261125_000014_erasures;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000011_activity::Migration),
             Box::new(m20261125_000012_inactivity::Migration),
             Box::new(m20261125_000013_bounces::Migration),
+            Box::new(m20261125_000014_erasures::Migration),
         ]
     }
 }

@@ -3,6 +3,7 @@
 //! There the statements are joined as data-modifying `WITH` queries. They see one snapshot and run in no particular
 //! order, which is fine, since no two of them touch the same row.
 
+mod erasures;
 mod jobs;
 mod people;
 
@@ -57,6 +58,7 @@ fn statements(backend: DbBackend, changes: &Changeset) -> Result<Vec<Sql>, Store
     users(backend, changes, &mut all);
     people::write(backend, changes, &mut all);
     jobs::write(backend, changes, &mut all)?;
+    erasures::write(backend, changes, &mut all)?;
     mail(backend, changes, &mut all);
     suppressions(backend, changes, &mut all);
     timers(backend, changes, &mut all);
@@ -176,7 +178,8 @@ fn timers(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
 
 /// Whether the timer would be that of a user who is only now created: there is none to clear.
 fn is_new(key: &TimerKey, changes: &Changeset) -> bool {
-    key.kind == TimerKind::Expiration && changes.created_users.contains(&(key.tenant, key.subject.into()))
+    matches!(key.kind, TimerKind::Expiration | TimerKind::Deletion)
+        && changes.created_users.contains(&(key.tenant, key.subject.into()))
 }
 
 fn events(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) -> Result<(), StoreError> {

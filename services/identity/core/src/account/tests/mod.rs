@@ -4,6 +4,7 @@
 mod activity;
 mod bouncing;
 mod delivering;
+mod erasing;
 mod inactivity;
 mod inviting;
 mod pacing;

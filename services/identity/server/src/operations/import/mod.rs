@@ -130,6 +130,13 @@ pub(crate) fn deal(
     act: &Act,
     changes: &mut Changeset,
 ) -> ItemResult {
+    if item.row.is_none() {
+        return ItemResult {
+            reason: "USER_ERASED".into(),
+            message: "the person was erased meanwhile".into(),
+            ..ItemResult::new(item, ItemOutcome::Skipped)
+        };
+    }
     let Some(mut kept) = Kept::read(item) else {
         return bulk::failed(item);
     };
@@ -284,6 +291,9 @@ impl Rowing<'_> {
         )?;
         account.place(placement, self.act, own)?;
         let mut done = vec!["created"];
+        if world.was_erased(tenant, &key) {
+            done.push("was erased before");
+        }
         if self.kept.active == Some(false) {
             account.deactivate(self.act, own)?;
             done.push("deactivated");
