@@ -224,7 +224,8 @@ fn whoever_defines_roles_makes_none_that_may_more_than_they_do() -> Result<()> {
 #[test]
 fn a_service_gives_what_it_may_itself() -> Result<()> {
     apart(async {
-        let may = "tenants.create,users.create,users.read,groups.read,roles.assign";
+        // The last is for the check that every test ends with.
+        let may = "tenants.create,users.create,users.read,groups.read,roles.assign,seats.read";
         let system = System::start(Options {
             sqlite: true,
             identity: vars([("USHER__AUTHORIZATION__SERVICES", may.into())]),
