@@ -240,7 +240,7 @@ fn way_out(reason: ErrorReason) -> Option<&'static str> {
         ErrorReason::ExternalIdTaken => "`usher explain EXTERNAL_ID`",
         ErrorReason::UserExpired => "`usher users expire USER DATE` (or `never`)",
         ErrorReason::UserDeactivated => "`usher users reactivate USER`",
-        ErrorReason::OwnStatus => "another --actor",
+        ErrorReason::OwnStatus | ErrorReason::SameApprover => "another --actor",
         ErrorReason::AddressSuppressed => "`usher suppressions list`, then `usher suppressions remove ADDRESS`",
         ErrorReason::VersionMismatch => "`usher users show USER`, then again with its version",
         ErrorReason::InvitationNotUsable => "`usher invitations resend INVITATION`",
@@ -273,7 +273,6 @@ fn way_out(reason: ErrorReason) -> Option<&'static str> {
         | ErrorReason::ErasureTooLate
         | ErrorReason::ErasureNotAnnounced
         | ErrorReason::ErasureNotComplete => "`usher erasures show ERASURE`",
-        ErrorReason::SameApprover => "another --actor",
         ErrorReason::SubscriberNotFound => "`usher erasures services list`",
         ErrorReason::SafetyStop => "--dry-run, then --max-deactivated-percent NUMBER",
         ErrorReason::Unspecified

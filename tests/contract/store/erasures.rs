@@ -9,7 +9,9 @@ use usher_core::change::{Changeset, StoredResponse};
 use usher_core::delivery::{Attempt, Outcome, Phase};
 use usher_core::erasure::{Erasure, ErasureReason, ErasureState};
 use usher_core::ids::{ClaimId, ErasureId, JobId, SelectionId};
-use usher_core::job::{ChunkKey, Counts, ImportMode, ItemInput, ItemOutcome, ItemResult, Job, JobAction, JobState};
+use usher_core::job::{
+    ChunkKey, Counts, ImportHeads, ImportMode, ItemInput, ItemOutcome, ItemResult, Job, JobAction, JobState,
+};
 use usher_core::ports::{Erasures as _, Jobs as _, Keys, StoreError};
 use usher_core::status::Status;
 use usher_core::user::User;
@@ -76,7 +78,7 @@ async fn imported(stage: &Stage, people: &[(&User, &str)]) -> Result<(JobId, Sel
             dry_run: false,
             overwrite_edited: false,
             messages: Vec::new(),
-            heads: Default::default(),
+            heads: ImportHeads::default(),
         },
         state: JobState::Running,
         selection,

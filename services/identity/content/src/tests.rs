@@ -8,7 +8,7 @@ use usher_core::invitation::Message;
 use usher_core::refusal::FieldViolation;
 use usher_core::template::{TemplateKind, TemplateText};
 
-use crate::{Defaults, Expiring, Facts, LANGUAGES, MAX_SOURCE, Mail, Template, variables};
+use crate::{Defaults, Expiring, Facts, LANGUAGES, MAX_SOURCE, Mail, Template, Variable, variables};
 
 fn lapses_at() -> DateTime<chrono::Utc> {
     DateTime::from_timestamp(1_772_877_600, 0).unwrap()
@@ -58,7 +58,7 @@ fn in_mjml(text: &str) -> String {
     fault(|source| {
         source.mjml = source
             .mjml
-            .replace("{{ message }}", &format!("{{{{ message }}}}{text}"))
+            .replace("{{ message }}", &format!("{{{{ message }}}}{text}"));
     })
 }
 
@@ -159,13 +159,15 @@ fn what_is_too_long_or_too_deep_is_refused() {
     assert_eq!(refused(|it| *it = TemplateText::default()).len(), 3);
 }
 
+fn placeholder(variable: &Variable) -> String {
+    format!("{{{{ {} }}}}", variable.name)
+}
+
 #[test]
 fn every_variable_of_a_kind_can_be_used_in_both_parts() {
     for kind in TemplateKind::ALL {
-        let all: String = variables(kind)
-            .filter(|variable| variable.name != "people")
-            .map(|variable| format!("{{{{ {} }}}} ", variable.name))
-            .collect();
+        let all = variables(kind).filter(|variable| variable.name != "people");
+        let all = all.map(placeholder).collect::<Vec<_>>().join(" ");
         let people = if kind == TemplateKind::ExpiryWarningToAdministrators {
             "{% for p in people %}{{ loop.index }} {{ p.name | upper }} {{ p.expire_date }}{% endfor %}"
         } else {
@@ -173,9 +175,7 @@ fn every_variable_of_a_kind_can_be_used_in_both_parts() {
         };
         let in_subject = variables(kind).filter(|variable| variable.in_subject);
         let source = TemplateText {
-            subject: in_subject
-                .map(|variable| format!("{{{{ {} }}}}", variable.name))
-                .collect(),
+            subject: in_subject.map(placeholder).collect::<Vec<_>>().concat(),
             text: format!("{all}{people}"),
             mjml: source().mjml.replace("{{ message }}", &format!("{all}{people}")),
         };

@@ -276,7 +276,7 @@ fn eml(mail: &PreviewTemplateResponse) -> Result<Vec<u8>, Failure> {
         html: mail.html.clone(),
         language: mail.language.clone(),
         // The same preview is the same file.
-        date: SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600),
+        date: SystemTime::UNIX_EPOCH + Duration::from_hours(490_896),
     };
     let composed = usher_mail::compose(&mail).map_err(|error| Failure::Data(error.to_string()))?;
     Ok(composed.content)

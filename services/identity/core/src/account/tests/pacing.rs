@@ -42,7 +42,7 @@ fn due_at_night() -> (Stage, DeliveryId) {
     stage.now = stage.mail(reminder).due_at;
     // It was scheduled before the tenant had any.
     arrange(&mut stage, |settings| {
-        settings.quiet_hours = QuietHours::parse("20:00", "08:00")
+        settings.quiet_hours = QuietHours::parse("20:00", "08:00");
     });
     (stage, reminder)
 }
@@ -51,7 +51,7 @@ fn due_at_night() -> (Stage, DeliveryId) {
 fn b8_an_invitation_goes_out_at_night_since_somebody_asks_for_it() {
     let mut stage = Stage::queued();
     arrange(&mut stage, |settings| {
-        settings.quiet_hours = QuietHours::parse("00:00", "23:59")
+        settings.quiet_hours = QuietHours::parse("00:00", "23:59");
     });
     let mail = stage.newest().id;
     stage.claim(mail);
