@@ -266,10 +266,7 @@ fn l8_people_who_are_there_are_invited_by_name_and_a_help_desk_follows_a_link_an
         "the answer never tells what the link is: {told}"
     );
 
-    done(
-        &up,
-        "users create bo@example.org --active --password correct_horse_battery",
-    );
+    done(&up, "users create bo@example.org --password correct_horse_battery");
     let verified = |password: &str| {
         let input = format!("{password}\n");
         up.run_with(
