@@ -255,6 +255,49 @@ fn an_import_that_would_deactivate_too_many_is_stopped() -> Result<()> {
     })
 }
 
+/// L10: a row that only the accounts that there are speak against is named by its column, too, as the file calls it.
+#[test]
+fn a_row_that_meets_somebody_else_is_named_by_row_column_and_address() -> Result<()> {
+    together(async |stage| {
+        let rows = |rows: &[(&str, &str)]| {
+            let rows = rows.iter().map(|(name, id)| format!("{};{id}\n", stage.address(name)));
+            std::iter::once("Courriel;Matricule\n".to_owned())
+                .chain(rows)
+                .collect::<String>()
+        };
+        let first = rows(&[("ana", "S-1"), ("bo", "S-2")]);
+        let job = stage.import(stage.importing(ImportMode::Create), &first).await?;
+        assert_eq!((job.changed_count, job.import_mode.as_str()), (2, "create"));
+        let made = stage.items(&job, &[]).await?;
+        assert_eq!(made[1].address, stage.address("bo"));
+
+        let file = rows(&[("ana", "S-1"), ("bo", "S-1"), ("cy", "S-2")]);
+        let file = file.replacen("S-1", "", 1);
+        let job = stage.import(stage.importing(ImportMode::Invite), &file).await?;
+        assert_eq!((job.changed_count, job.failed_count), (1, 2), "{job:?}");
+        let failed = stage.items(&job, &[JobOutcome::Failed]).await?;
+        let named: Vec<_> = failed
+            .iter()
+            .map(|item| {
+                (
+                    item.position,
+                    item.column.as_str(),
+                    item.reason.as_str(),
+                    item.address.clone(),
+                )
+            })
+            .collect();
+        let (bo, cy) = (stage.address("bo"), stage.address("cy"));
+        let expected = [
+            (3, "Courriel", "EMAIL_TAKEN", bo),
+            (4, "Matricule", "EXTERNAL_ID_TAKEN", cy),
+        ];
+        assert_eq!(named, expected, "{failed:?}");
+        assert_refused(stage.looked_up("cy").await, Code::NotFound, "USER_NOT_FOUND");
+        Ok(())
+    })
+}
+
 /// L10: what is no table of users is refused as a whole.
 #[test]
 fn a_file_that_is_no_table_of_users_is_refused() -> Result<()> {

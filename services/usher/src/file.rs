@@ -24,10 +24,12 @@ where
         Ok(written)
     };
     let written = tokio::select! {
-        written = patiently(attempt) => written,
+        // Listened for before there is a file.
+        biased;
         _ = tokio::signal::ctrl_c() => {
             Err(Failure::Interrupted(format!("interrupted: {} was not written", path.display())))
         }
+        written = patiently(attempt) => written,
     };
     let written = written.and_then(|written| {
         let failed = |cause| Failure::io(format!("cannot write {}", path.display()), cause);

@@ -281,3 +281,41 @@ fn s8_b10_activity_is_reported_and_the_inactivity_policy_is_previewed_and_decide
     let (code, _, told) = up.run(&words(&format!("inactivity approve {nothing}")));
     assert!(code != 0 && told.contains("usher inactivity runs"), "{told}");
 }
+
+#[test]
+fn l8_people_who_are_there_are_invited_by_name_and_a_help_desk_follows_a_link_and_a_password() {
+    let (_data, up) = start();
+    done(&up, "users create ana@example.org --external-id S-1");
+    let invitation = field(&up, "invitations send S-1 --subject Welcome", "invitation_id");
+    assert!(done(&up, &format!("invitations show {invitation}")).contains("ana@example.org"));
+    up.eventually("the mail", |up| up.mails() == 1);
+    let (code, _, told) = up.run(&words("accept no-such-token --fresh"));
+    assert!(
+        code == 0 && told.contains("on its way"),
+        "the answer never tells what the link is: {told}"
+    );
+
+    done(&up, "users create bo@example.org --password correct_horse_battery");
+    let verified = |password: &str| {
+        let input = format!("{password}\n");
+        up.run_with(
+            input.as_bytes(),
+            &["access", "verify-password", "bo@example.org", "--password-stdin"],
+        )
+        .0
+    };
+    assert_eq!(
+        (verified("correct horse battery"), verified("wrong horse battery")),
+        (0, 77)
+    );
+    let input = b"correct horse battery\nanother horse battery\n";
+    let (code, shown, told) = up.run_with(
+        input,
+        &["access", "change-password", "bo@example.org", "--passwords-stdin"],
+    );
+    assert!(code == 0 && shown.contains("bo@example.org"), "{shown}{told}");
+    assert_eq!(
+        (verified("another horse battery"), verified("correct horse battery")),
+        (0, 77)
+    );
+}

@@ -1,9 +1,9 @@
 //! Users from files and into files, by way of the server.
 
 use std::fs::{read, read_dir, read_to_string, write};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 
-use crate::stage::Up;
+use crate::stage::{Up, interrupted};
 
 const PEOPLE: &str = "Courriel;Prénom;Classe\nana@example.org;Ana;Maths\nno-address;Bo;\ncy@example.org;Cy;\n";
 
@@ -18,16 +18,6 @@ fn emails(up: &Up) -> Vec<String> {
         .lines()
         .map(|line| email(line).as_str().unwrap().to_owned())
         .collect()
-}
-
-/// Presses Ctrl-C, and answers what the program said to that.
-fn interrupted(process: Child) -> String {
-    let id = process.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
-    let output = process.wait_with_output().unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{told}");
-    told
 }
 
 #[test]
@@ -130,6 +120,24 @@ fn l10_an_import_that_would_show_out_too_many_stops_before_the_first() {
     write(&file, [0xFF, 0xFE, 0x00]).unwrap();
     let (code, _, told) = up.run(&line);
     assert!(code == 65 && told.contains("usher import --help"), "{told}");
+}
+
+#[test]
+fn u7_an_export_that_is_interrupted_leaves_what_was_there_and_nothing_beside_it() {
+    let data = tempfile::tempdir().unwrap();
+    let up = Up::start(data.path(), &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users.csv");
+    write(&file, "before").unwrap();
+    up.signal("STOP");
+    let mut begun = up.command(&["export", file.to_str().unwrap()]);
+    let begun = begun.stderr(Stdio::piped()).spawn().unwrap();
+    up.eventually("it writes", |_| read_dir(folder.path()).unwrap().count() == 2);
+    let told = interrupted(begun);
+    assert!(told.contains("users.csv was not written"), "{told}");
+    assert_eq!(read_to_string(&file).unwrap(), "before");
+    assert_eq!(read_dir(folder.path()).unwrap().count(), 1);
+    up.signal("CONT");
 }
 
 #[test]

@@ -121,9 +121,13 @@ impl Up {
 
     /// Asks it to end, and answers its exit code.
     pub(crate) fn stop(mut self) -> Option<i32> {
-        let id = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
         self.process.wait().unwrap().code()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(&self.process, name);
     }
 }
 
@@ -132,6 +136,19 @@ impl Drop for Up {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn signal(process: &Child, name: &str) {
+    let arguments = [format!("-{name}"), process.id().to_string()];
+    assert!(Command::new("kill").args(arguments).status().unwrap().success());
+}
+
+/// Presses Ctrl-C, and answers what the command said to that.
+pub(crate) fn interrupted(process: Child) -> String {
+    signal(&process, "INT");
+    let (code, _, told) = ended(process.wait_with_output().unwrap());
+    assert_eq!(code, 130, "{told}");
+    told
 }
 
 fn ended(output: Output) -> (i32, String, String) {

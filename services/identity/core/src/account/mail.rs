@@ -3,9 +3,10 @@
 use super::deliver::{Begin, NotNeeded};
 use crate::change::{Act, Changeset, Leases};
 use crate::clock::Timestamp;
-use crate::delivery::{Attempt, Claim, Delivery, DeliveryKind, DeliveryState, Outcome, Phase, Report};
+use crate::delivery::{Attempt, Claim, Delivery, DeliveryKind, DeliveryState, Outcome, Phase, Report, TestContent};
+use crate::email::EmailAddress;
 use crate::event::{Event, EventType};
-use crate::ids::ClaimId;
+use crate::ids::{ClaimId, DeliveryId, TenantId};
 use crate::refusal::Refusal;
 use crate::timer::{Timer, TimerKey, TimerKind};
 use crate::user::User;
@@ -15,6 +16,29 @@ use crate::user::User;
 pub struct Detached(pub Delivery);
 
 impl Detached {
+    /// A new one, worth trying for a day.
+    pub fn new(tenant: TenantId, email: &EmailAddress, content: TestContent, act: &Act) -> Self {
+        Self(Delivery {
+            tenant,
+            id: DeliveryId::mint(act.now),
+            user: None,
+            invitation: None,
+            kind: DeliveryKind::Test,
+            generation: 1,
+            reminder_step: 0,
+            email: email.clone(),
+            state: DeliveryState::Queued,
+            attempts: 0,
+            created_at: act.now,
+            due_at: act.now,
+            give_up_at: act.now + chrono::TimeDelta::days(1),
+            ended_at: None,
+            last_claim: None,
+            bounce: None,
+            test: Some(content),
+        })
+    }
+
     /// As [`super::Account::begin_delivery`].
     pub fn begin(&mut self, worker: &str, leases: Leases, act: &Act, changes: &mut Changeset) -> Begin {
         if let Some(lapsed) = lapsed_transmission(&self.0, act.now) {

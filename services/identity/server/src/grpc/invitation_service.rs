@@ -376,7 +376,7 @@ impl InvitationService for App {
                 first_name: first_name.clone(),
                 message,
             };
-            let test = Detached(test_delivery(tenant, &email, content, &act)).queue(&act, changes);
+            let test = Detached::new(tenant, &email, content, &act).queue(&act, changes);
             Ok(SendTestInvitationResponse {
                 delivery_id: test.0.id.to_string(),
             })
@@ -577,27 +577,5 @@ fn invitation_keys(tenant: TenantId, id: InvitationId) -> Keys {
         invitations: [(tenant, id)].into(),
         with_mail: true,
         ..Keys::default()
-    }
-}
-
-fn test_delivery(tenant: TenantId, email: &EmailAddress, content: TestContent, act: &Act) -> Delivery {
-    Delivery {
-        tenant,
-        id: DeliveryId::mint(act.now),
-        user: None,
-        invitation: None,
-        kind: DeliveryKind::Test,
-        generation: 1,
-        reminder_step: 0,
-        email: email.clone(),
-        state: DeliveryState::Queued,
-        attempts: 0,
-        created_at: act.now,
-        due_at: act.now,
-        give_up_at: act.now + chrono::TimeDelta::days(1),
-        ended_at: None,
-        last_claim: None,
-        bounce: None,
-        test: Some(content),
     }
 }

@@ -204,6 +204,11 @@ impl Rowing<'_> {
                 if by_email.is_some_and(|other| other != user) {
                     return Err(Refusal::EmailTaken(email.as_str().to_owned()));
                 }
+                // Whoever has the id goes by another address: who of the two is meant, only an update says.
+                let brings_in = matches!(self.how.mode, ImportMode::Create | ImportMode::Invite);
+                if let (None, true, Some(id)) = (by_email, brings_in, &self.kept.external_id) {
+                    return Err(Refusal::ExternalIdTaken(id.clone()));
+                }
                 let account = world.account(tenant, user)?;
                 let before = self.how.dry_run.then(|| account.clone());
                 let done = account.decide(&mut own, |account, own| {
