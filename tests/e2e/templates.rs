@@ -229,7 +229,7 @@ fn what_is_wrong_with_a_template_is_named_field_by_field_and_nothing_is_saved() 
             fields["content.subject"].starts_with("line 1, column 4: there is no variable nickname"),
             "{fields:?}"
         );
-        assert!(fields["content.mjml"].starts_with("line 1, column "), "{fields:?}");
+        assert!(fields["content.mjml"].contains("ends before"), "{fields:?}");
         let bad = api::TemplateContent {
             text: bad.text,
             ..good.clone()

@@ -19,7 +19,7 @@ pub use self::queries::{
 use crate::account::{Account, Belonging, Detached};
 use crate::change::{Changeset, StoredResponse};
 use crate::clock::Timestamp;
-use crate::delivery::{Attempt, Delivery, DeliveryStateName};
+use crate::delivery::DeliveryStateName;
 use crate::erasure::Erasure;
 use crate::event::Event;
 use crate::group::Group;
@@ -27,15 +27,14 @@ use crate::ids::{DeliveryId, ErasureId, GroupId, InvitationId, JobId, RoleId, Se
 use crate::inactivity::InactivityRun;
 #[cfg(doc)]
 use crate::inactivity::RECENT_RUNS;
-use crate::invitation::{Invitation, InvitationState};
-use crate::job::{ItemInput, ItemResult, Job, JobState, Selection};
-use crate::role::{Assignment, CustomRole, RoleRef, Scope};
+use crate::invitation::Invitation;
+use crate::job::{ItemInput, ItemResult, Job, Selection};
+use crate::role::{Assignment, CustomRole, RoleRef};
 use crate::seats::{SeatEntry, SeatUsage, Seats};
-use crate::status::StatusName;
 use crate::template::{TemplateKey, TemplateVersion};
 use crate::tenant::Tenant;
 use crate::timer::Timer;
-use crate::user::{Engagement, User};
+use crate::user::User;
 
 /// What a store cannot do.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 use crate::convert;
 
+/// Faults of one request that are told.
+const MAX_TOLD: usize = 50;
 /// Ids in one request at most.
 pub(crate) const MAX_IDS: usize = 1_000;
 /// Customised texts in one request at most.
@@ -57,6 +59,13 @@ impl Faults {
             Ok(())
         } else {
             self.found.append(&mut self.late);
+            let more = self.found.len().saturating_sub(MAX_TOLD);
+            if more > 0 {
+                // They travel in a header, whose size is bounded.
+                self.found.truncate(MAX_TOLD);
+                let told = format!("{more} more faults are not listed; mend these first");
+                self.found.push(FieldViolation::new("", told));
+            }
             Err(Refusal::InvalidFields(self.found))
         }
     }

@@ -4,7 +4,7 @@ use usher_proto::identity::v1::import_users_request::Part;
 
 use super::cast::{Cast, Holder, Place, Spot};
 use super::people::{access, invitations, users};
-use super::*;
+use super::{over_time, *};
 
 /// What was answered; of a call with an answer for each item, and of a list, whether it has what the place is about.
 pub(super) type Answer = Result<bool, Status>;
@@ -14,13 +14,18 @@ pub(super) async fn call(method: &str, cast: &Cast<'_>, me: &Holder, spot: &Spot
     let (service, name) = method.split_once('/').context("a service")?;
     match service {
         "AccessService" => Ok(access(name, cast, me, spot).await),
+        "ActivityService" => Ok(over_time::activity(name, cast, me).await),
+        "AuditService" => Ok(over_time::audit(name, cast, me).await),
         "BulkService" => Box::pin(bulk(name, cast, me, spot)).await,
         "DeliveryService" => Ok(deliveries(name, cast, me, spot).await),
+        "ErasureService" => Ok(Box::pin(over_time::erasures(name, cast, me)).await),
         "EventService" => Ok(events(name, cast, me).await),
         "GroupService" => Ok(groups(name, cast, me, spot).await),
+        "InactivityService" => Ok(over_time::inactivity(name, cast, me).await),
         "InvitationService" => Ok(Box::pin(invitations(name, cast, me, spot)).await),
         "RoleService" => Ok(roles(name, cast, me, spot).await),
         "SeatService" => Ok(seats(name, cast, me).await),
+        "TemplateService" => Ok(Box::pin(over_time::templates(name, cast, me)).await),
         "TenantService" => Ok(tenants(name, cast, me).await),
         "TransferService" => Box::pin(transfer(name, cast, me, spot)).await,
         "UserService" => Ok(Box::pin(users(name, cast, me, spot)).await),
@@ -195,6 +200,18 @@ async fn deliveries(name: &str, cast: &Cast<'_>, me: &Holder, spot: &Spot<'_>) -
                 ..api::ListSuppressionsRequest::default()
             };
             done(clients.list_suppressions(request).await)
+        }
+        ("ReportBounce", _) => {
+            let request = api::ReportBounceRequest {
+                tenant_id,
+                reports: vec![api::BounceReport {
+                    kind: api::BounceKind::Hard.into(),
+                    recipient: cast.stage.address("nobody"),
+                    ..api::BounceReport::default()
+                }],
+                options: planned(),
+            };
+            done(clients.report_bounce(request).await)
         }
         ("RemoveSuppression", _) => {
             let request = api::RemoveSuppressionRequest {
@@ -383,6 +400,20 @@ async fn tenants(name: &str, cast: &Cast<'_>, me: &Holder) -> Option<Answer> {
             };
             done(clients.update_tenant(request).await)
         }
+        "PauseMail" => {
+            let request = api::PauseMailRequest {
+                tenant_id,
+                options: planned(),
+            };
+            done(clients.pause_mail(request).await)
+        }
+        "ResumeMail" => {
+            let request = api::ResumeMailRequest {
+                tenant_id,
+                options: planned(),
+            };
+            done(clients.resume_mail(request).await)
+        }
         other => panic!("write a call of {other}"),
     }
 }
@@ -467,6 +498,13 @@ async fn work(name: &str, cast: &Cast<'_>, me: &Holder) -> Option<Answer> {
                 expire_time: Some(cast.stage.after(DAY)),
             }];
             done(clients.expire_users(api::ExpireUsersRequest { items }).await)
+        }
+        "EraseUsers" => {
+            let items = vec![api::DueErasure {
+                tenant_id,
+                erasure_id: NOBODY.into(),
+            }];
+            done(clients.erase_users(api::EraseUsersRequest { items }).await)
         }
         other => panic!("write a call of {other}"),
     }

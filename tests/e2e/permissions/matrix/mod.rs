@@ -6,6 +6,7 @@
 
 mod calls;
 mod cast;
+mod over_time;
 mod people;
 
 use std::collections::BTreeMap;

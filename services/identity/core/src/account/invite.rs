@@ -228,7 +228,7 @@ impl Account {
             Some(id),
             generation,
             step,
-            self.may_go_from(DeliveryKind::Reminder, due_at),
+            due_at,
             lapses_at,
             act,
             changes,
