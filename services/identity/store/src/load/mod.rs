@@ -43,11 +43,12 @@ type AccountKey = (TenantId, UserId);
 
 /// Loads what the keys name.
 pub(crate) async fn load<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locking) -> Result<Loaded, StoreError> {
+    let users = users(db, keys, locking).await?;
+    // After the lock: what decided before it was given, such as the end of a pause of mail, counts.
     let mut loaded = Loaded {
         tenants: tenants(db, keys, locking).await?,
         ..Loaded::default()
     };
-    let users = users(db, keys, locking).await?;
     loaded.external_ids = external_ids(db, keys).await?;
     loaded.responses = responses(db, keys).await?;
     let mut mail = Mail::default();
