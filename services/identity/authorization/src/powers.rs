@@ -79,12 +79,15 @@ impl Powers {
             permissions: Permission::ALL.to_vec(),
             scope: Scope::Platform,
         };
-        let roles = || BuiltInRole::ALL.into_iter();
+        let told = |role| {
+            let alone = alone(policies, built_in(role, Scope::Platform));
+            let at_most: PermissionSet = alone.iter().copied().chain(beside_others(policies, role)).collect();
+            ((role, alone), (role, at_most))
+        };
+        let (alone_by_role, at_most) = BuiltInRole::ALL.into_iter().map(told).unzip();
         Self {
-            alone: roles()
-                .map(|role| (role, alone(policies, built_in(role, Scope::Platform))))
-                .collect(),
-            at_most: roles().map(|role| (role, at_most(policies, role))).collect(),
+            alone: alone_by_role,
+            at_most,
             custom: alone(policies, everything).into_iter().collect(),
         }
     }
@@ -117,15 +120,19 @@ fn built_in(role: BuiltInRole, scope: Scope) -> Grant {
     Grant::BuiltIn { role, scope }
 }
 
+/// What a role lets somebody do on the platform, or to another, who holds nothing else.
 fn alone(policies: &Policies, grant: Grant) -> BTreeSet<Permission> {
-    allowed(
-        policies,
-        vec![grant],
-        &[(Resource::Scope(Scope::Platform), Intent::default())],
-    )
+    let other = Resource::User {
+        id: UserId(Uuid::max()),
+        groups: Vec::new(),
+        roles: Vec::new(),
+    };
+    let places = [Resource::Scope(Scope::Platform), other];
+    allowed(policies, vec![grant], &places, &Intent::default())
 }
 
-fn at_most(policies: &Policies, role: BuiltInRole) -> PermissionSet {
+/// What a role lets somebody do in a session who holds every role elsewhere (L7).
+fn beside_others(policies: &Policies, role: BuiltInRole) -> BTreeSet<Permission> {
     let elsewhere = Scope::Group(GroupId(Uuid::nil()));
     let others = BuiltInRole::ALL.into_iter();
     let others = others.map(|other| built_in(other, elsewhere.clone()));
@@ -135,15 +142,12 @@ fn at_most(policies: &Policies, role: BuiltInRole) -> PermissionSet {
         ..Intent::default()
     };
     let grants = others.chain([built_in(role, Scope::Platform)]).collect();
-    let places = [
-        (Resource::Scope(Scope::Platform), Intent::default()),
-        (Resource::Scope(Scope::Session("any".to_owned())), inviting),
-    ];
-    allowed(policies, grants, &places).into_iter().collect()
+    let session = Resource::Scope(Scope::Session("any".to_owned()));
+    allowed(policies, grants, &[session], &inviting)
 }
 
-/// What the policies let a made-up user with these roles do somewhere, or to another.
-fn allowed(policies: &Policies, grants: Vec<Grant>, places: &[(Resource, Intent)]) -> BTreeSet<Permission> {
+/// What the policies let a made-up user with these roles do in one of these places.
+fn allowed(policies: &Policies, grants: Vec<Grant>, places: &[Resource], intent: &Intent) -> BTreeSet<Permission> {
     let user = Principal::User(ActingUser {
         id: UserId(Uuid::nil()),
         active: true,
@@ -152,16 +156,9 @@ fn allowed(policies: &Policies, grants: Vec<Grant>, places: &[(Resource, Intent)
     let Ok(asking) = Asking::new(&user) else {
         return BTreeSet::new();
     };
-    let other = Resource::User {
-        id: UserId(Uuid::max()),
-        groups: Vec::new(),
-        roles: Vec::new(),
-    };
-    let nothing = Intent::default();
     let tree = GroupTree::default();
     let may = |permission: &Permission| {
-        let places = places.iter().map(|(resource, intent)| (resource, intent));
-        places.chain([(&other, &nothing)]).any(|(resource, intent)| {
+        places.iter().any(|resource| {
             let asked = Asked {
                 permission: *permission,
                 resource,
