@@ -99,11 +99,13 @@ impl Account {
     /// A link that a pause kept from being sent does not die of it (B15): it lives for as long as one that is new.
     pub(super) fn prolong_held(&mut self, act: &Act, changes: &mut Changeset) -> bool {
         let lapses_at = act.now + self.tenant.settings.invitation_lifetime();
-        let paused = self.is_mail_paused();
+        let (paused, resumed) = (self.is_mail_paused(), self.tenant.settings.mail_resumed_at);
         let Some(invitation) = &mut self.invitation else {
             return false;
         };
-        if !paused || invitation.state != InvitationState::Queued {
+        // Also where its time ran out during the pause, and nobody came to write it down before the pause was over.
+        let held = paused || resumed.is_some_and(|resumed| invitation.lapses_at <= resumed);
+        if !held || invitation.state != InvitationState::Queued {
             return false;
         }
         invitation.lapses_at = lapses_at;

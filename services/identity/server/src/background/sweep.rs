@@ -171,7 +171,8 @@ impl Sweep {
             } else {
                 TimeDelta::zero()
             };
-            set_warning_timer(&*world.tenant(tenant)?, world.now + pause, changes);
+            // Counted from the instant that was asked about: the clock may have gone on since.
+            set_warning_timer(&*world.tenant(tenant)?, now + pause, changes);
             Ok(())
         });
         self.engine.run(command).await
