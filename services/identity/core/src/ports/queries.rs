@@ -218,7 +218,7 @@ pub struct InactivityQuery {
     pub tenant: TenantId,
     /// What they wait for.
     pub step: InactivityStep,
-    /// Inactive since then, or for longer: see [`User::inactive_since`].
+    /// Inactive since then, or for longer: see [`crate::user::User::inactive_since`].
     pub since: Timestamp,
     /// Leave holders of the role administrator out.
     pub exempt_administrators: bool,
