@@ -35,7 +35,13 @@ pub(crate) enum Templates {
         #[command(flatten)]
         which: Which,
         /// A version that was saved; 0: the one that mails are made with.
-        #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
+        #[arg(
+            long = "saved-version",
+            id = "saved_version",
+            default_value_t = 0,
+            hide_default_value = true,
+            value_name = "NUMBER"
+        )]
         version: i64,
         /// Write subject.txt, text.txt and mail.mjml into this folder.
         #[arg(long, value_name = "FOLDER")]
@@ -97,10 +103,16 @@ pub(crate) struct Preview {
     #[command(flatten)]
     which: Which,
     /// A draft: a folder with subject.txt, text.txt and mail.mjml.
-    #[arg(long, value_name = "FOLDER", conflicts_with = "version")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "saved_version")]
     draft: Option<PathBuf>,
     /// A version that was saved; 0: the one that mails are made with.
-    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
+    #[arg(
+        long = "saved-version",
+        id = "saved_version",
+        default_value_t = 0,
+        hide_default_value = true,
+        value_name = "NUMBER"
+    )]
     version: i64,
     /// Replace a made-up value, for example first_name=Zoë or message=Welcome; repeat it for several.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
