@@ -1,6 +1,6 @@
 # `make` alone prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help run build test check lint bench clean
+.PHONY: help run build test check lint bench pictures clean
 
 BUF := npx --yes @bufbuild/buf@1.75.0
 
@@ -28,6 +28,9 @@ lint: ## the API's definitions (needs Node.js)
 bench: ## ours beside the floor below it: PostgreSQL, tonic, lapin, SMTP (takes a release build)
 	cargo build --release --workspace --bins
 	./target/release/usher-bench
+
+pictures: ## of the mails, for their README (needs Chromium and cwebp)
+	./services/identity/content/templates/pictures.sh
 
 clean: ## what builds and trials left
 	cargo clean

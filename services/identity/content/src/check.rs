@@ -99,12 +99,7 @@ impl Trial {
         let mail = match template.render(&self.sample.mail("en")) {
             Ok(mail) => mail,
             Err(error) => {
-                let part = match error.part() {
-                    Some("subject.txt") => Part::Subject,
-                    Some("text.txt") => Part::Text,
-                    _ => Part::Mjml,
-                };
-                faults.push(part.fault(format!("cannot be filled: {error}")));
+                faults.push(error.part().fault(error.to_string()));
                 return;
             }
         };

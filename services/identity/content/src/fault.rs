@@ -4,9 +4,12 @@ use usher_core::refusal::FieldViolation;
 
 /// One of the texts of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
+    /// One line.
     Subject,
+    /// The plain text.
     Text,
+    /// The MJML document, or the HTML that it becomes.
     Mjml,
 }
 
@@ -17,6 +20,15 @@ impl Part {
             Self::Subject => "subject",
             Self::Text => "text",
             Self::Mjml => "mjml",
+        }
+    }
+
+    /// The name that it is compiled under: its ending decides how values are escaped.
+    pub(crate) fn template(self) -> &'static str {
+        match self {
+            Self::Subject => "subject.txt",
+            Self::Text => "text.txt",
+            Self::Mjml => "mjml.html",
         }
     }
 

@@ -23,6 +23,7 @@ mod tests;
 mod variables;
 
 pub use self::defaults::Defaults;
+pub use self::fault::Part;
 pub use self::language::direction;
 pub use self::mail::{Expiring, Facts, Mail, Rendered};
 pub use self::sample::{Sample, SampleFault};

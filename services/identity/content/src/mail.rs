@@ -9,6 +9,7 @@ use usher_core::template::TemplateKind;
 
 use crate::date;
 use crate::escape::{one_line, paragraphs};
+use crate::fault::Part;
 use crate::language::{direction, in_days, start};
 
 /// What a mail tells.
@@ -108,13 +109,6 @@ pub struct Rendered {
     pub language: String,
 }
 
-/// Which part a value goes into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Into {
-    Text,
-    Html,
-}
-
 impl Facts<'_> {
     /// The kind of mail that tells this.
     pub fn kind(&self) -> TemplateKind {
@@ -137,7 +131,7 @@ fn days_until(at: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
 
 impl Mail<'_> {
     /// Everything that a template of its kind may use, for one of its parts.
-    pub(crate) fn values(&self, subject: &str, part: Into) -> Value {
+    pub(crate) fn values(&self, subject: &str, part: Part) -> Value {
         let language = self.language;
         let on = |at| Value::from(date::format(at, language));
         let until = |at, now| {
@@ -200,10 +194,10 @@ impl Mail<'_> {
     }
 
     /// The customised text; empty: none.
-    fn message_value(&self, part: Into) -> Value {
+    fn message_value(&self, part: Part) -> Value {
         let text = self.message.map_or("", |message| message.text.as_str());
         match part {
-            Into::Html if !text.is_empty() => Value::from_safe_string(paragraphs(text)),
+            Part::Mjml if !text.is_empty() => Value::from_safe_string(paragraphs(text)),
             _ => text.into(),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use minijinja::{Environment, UndefinedBehavior, filters};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, filters};
 use usher_core::refusal::FieldViolation;
 use usher_core::template::{TemplateKind, TemplateText};
 
@@ -11,7 +11,7 @@ use crate::defaults::notes;
 use crate::escape::{html, one_line, write_value};
 use crate::fault::Part;
 use crate::language::direction;
-use crate::mail::{Into as Goes, Mail, Rendered};
+use crate::mail::{Mail, Rendered};
 use crate::{check, mjml, syntax};
 
 /// Octets of a subject's template at most.
@@ -25,13 +25,20 @@ const FUEL: u64 = 1_000_000;
 
 /// A mail that its template cannot be filled for: a fault of ours, since whatever is saved was tried before.
 #[derive(Debug, thiserror::Error)]
-#[error("the template cannot be filled: {0}")]
-pub struct RenderError(#[from] minijinja::Error);
+pub enum RenderError {
+    /// It comes out longer than [`MAX_RENDERED`].
+    #[error("the {part} comes out longer than {MAX_RENDERED} octets", part = .0.field())]
+    TooLong(Part),
+    /// A placeholder has no value.
+    #[error("the {part} cannot be filled: {1}", part = .0.field())]
+    Fill(Part, #[source] minijinja::Error),
+}
 
 impl RenderError {
-    /// The name of the part.
-    pub(crate) fn part(&self) -> Option<&str> {
-        self.0.name()
+    pub(crate) fn part(&self) -> Part {
+        match self {
+            Self::TooLong(part) | Self::Fill(part, _) => *part,
+        }
     }
 }
 
@@ -105,13 +112,13 @@ impl Template {
         parts.add_filter("capitalize", filters::capitalize);
         parts.add_filter("title", filters::title);
         parts.add_filter("trim", filters::trim);
-        for (part, name, source) in [
-            (Part::Subject, "subject.txt", source.subject.clone()),
-            (Part::Text, "text.txt", source.text.clone()),
-            (Part::Mjml, "mjml.html", document),
+        for (part, source) in [
+            (Part::Subject, source.subject.clone()),
+            (Part::Text, source.text.clone()),
+            (Part::Mjml, document),
         ] {
             // What stands in MJML is moved about, so a statement may have lost its end.
-            let added = parts.add_template_owned(name, source);
+            let added = parts.add_template_owned(part.template(), source);
             added.map_err(|error| vec![part.fault(format!("does not compile: {error}"))])?;
         }
         Ok(Self { kind, parts })
@@ -126,14 +133,14 @@ impl Template {
     pub fn render(&self, mail: &Mail<'_>) -> Result<Rendered, RenderError> {
         let mut subject = match mail.custom_subject() {
             Some(subject) => one_line(subject),
-            None => one_line(&self.part("subject.txt", mail, "", Goes::Text)?),
+            None => one_line(&self.part(Part::Subject, mail, "")?),
         };
         let (mark, note) = notes(mail.language);
         if mail.test {
             subject = format!("{mark} {subject}");
         }
-        let mut text = self.part("text.txt", mail, &subject, Goes::Text)?.trim_end().to_owned() + "\n";
-        let mut document = self.part("mjml.html", mail, &subject, Goes::Html)? + "\n";
+        let mut text = self.part(Part::Text, mail, &subject)?.trim_end().to_owned() + "\n";
+        let mut document = self.part(Part::Mjml, mail, &subject)? + "\n";
         if mail.test {
             text.insert_str(0, &format!("{note}\n\n"));
             mark_as_test(&mut document, note, mail.language);
@@ -146,10 +153,17 @@ impl Template {
         })
     }
 
-    fn part(&self, name: &str, mail: &Mail<'_>, subject: &str, part: Goes) -> Result<String, RenderError> {
+    fn part(&self, part: Part, mail: &Mail<'_>, subject: &str) -> Result<String, RenderError> {
         let mut written = Bounded(Vec::new());
-        let template = self.parts.get_template(name)?;
-        template.render_captured_to(mail.values(subject, part), &mut written)?;
+        let filled = self.parts.get_template(part.template()).and_then(|template| {
+            template
+                .render_captured_to(mail.values(subject, part), &mut written)
+                .map(drop)
+        });
+        filled.map_err(|error| match error.kind() {
+            ErrorKind::WriteFailure => RenderError::TooLong(part),
+            _ => RenderError::Fill(part, error),
+        })?;
         // Only ever written to as text.
         Ok(String::from_utf8(written.0).unwrap_or_default())
     }

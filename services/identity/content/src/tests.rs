@@ -154,7 +154,7 @@ fn what_people_typed_stands_in_texts_only() {
 fn what_is_too_long_or_too_deep_is_refused() {
     insta::assert_snapshot!(fault(|it| it.subject = "x".repeat(1_001)), @"subject: has 1001 octets; at most 1000 are allowed");
     insta::assert_snapshot!(fault(|it| it.text = "x".repeat(MAX_SOURCE + 1)), @"text: has 65537 octets; at most 65536 are allowed");
-    insta::assert_snapshot!(fault(|it| it.text = "{{ message }}".repeat(200) + "{{ link }}"), @"mjml: cannot be filled: the template cannot be filled: failed to write output: I/O error during rendering");
+    insta::assert_snapshot!(fault(|it| it.text = "{{ message }}".repeat(200) + "{{ link }}"), @"text: the text comes out longer than 1048576 octets");
     insta::assert_snapshot!(in_mjml(&"<div>".repeat(10_000)), @"mjml: line 2, column 318: has more than 64 elements within each other");
     assert_eq!(refused(|it| *it = TemplateText::default()).len(), 3);
 }
