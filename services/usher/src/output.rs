@@ -182,6 +182,8 @@ mod tests {
         name_is_known::<usher_proto::identity::v1::InspectInvitationResponse>();
         name_is_known::<usher_proto::identity::v1::PreviewSelectionResponse>();
         name_is_known::<usher_proto::identity::v1::PreviewInvitationResponse>();
+        name_is_known::<usher_proto::identity::v1::PreviewTemplateResponse>();
+        name_is_known::<usher_proto::identity::v1::Template>();
         name_is_known::<usher_proto::identity::v1::SendTestInvitationResponse>();
         name_is_known::<usher_proto::identity::v1::WatchEventsResponse>();
     }
