@@ -40,7 +40,7 @@ enum Rest {
 impl Sweep {
     /// What is due in a tenant now: a page of it.
     pub(super) async fn look_for_inactive(&self, timer: &Timer) -> Result<(), Failure> {
-        let tenant = timer.key.tenant;
+        let (tenant, looked_at) = (timer.key.tenant, self.clock.now());
         let policy = self
             .store
             .tenant(tenant)
@@ -54,7 +54,8 @@ impl Sweep {
         let more = warned == Rest::More || deactivated == Rest::More;
         let command = Command::new(keys(tenant, &[]), move |world: &mut World, changes: &mut Changeset| {
             let settings = world.tenant(tenant)?;
-            let due_at = if more { world.now } else { world.now + PERIOD };
+            // Counted from the instant that was asked about: the clock may have gone on since.
+            let due_at = if more { world.now } else { looked_at + PERIOD };
             wake_inactivity(&settings, due_at, changes);
             Ok(())
         });
