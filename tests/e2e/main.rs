@@ -30,3 +30,4 @@ mod surface;
 mod templates;
 mod trace;
 mod transfer;
+mod year;

@@ -40,11 +40,11 @@ pub(crate) struct App {
     pub clock: Arc<dyn Clock>,
     /// For links, one-time passwords and page tokens.
     pub keys: Arc<LinkKeys>,
-    /// For mails.
     /// What the audit log is sealed with.
     pub audit_keys: Arc<AuditKeys>,
     /// For the audit log, beside changes.
     pub recorder: Recorder,
+    /// For mails.
     pub templates: Arc<Templates>,
     /// Who may do what.
     pub permissions: Permissions,

@@ -20,14 +20,16 @@ mod page;
 mod parse;
 mod render;
 mod server;
+pub mod service;
 pub mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use argon2::Argon2;
 use chrono::TimeDelta;
 use secrecy::SecretString;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use usher_bus::memory::MemoryBus;
 use usher_bus::rabbitmq::RabbitMq;
@@ -37,22 +39,13 @@ use usher_platform::{Context, Failure};
 use usher_store::{SeaStore, StoreConfig};
 use uuid::Uuid;
 
-use crate::app::{App, Sender};
-use crate::audit::Recorder;
 use crate::background::event_log::{InOutbox, OutboxLog};
 use crate::background::housekeeping::Housekeeping;
-use crate::background::jobs::JobRunner;
 use crate::background::relay::Relay;
 use crate::background::sealer::Sealer;
-use crate::background::sweep::Sweep;
 use crate::clock::DatabaseClock;
 use crate::config::Config;
-use crate::operations::access::AccessCache;
-use crate::operations::engine::Engine;
-use crate::operations::gather::UserReader;
-use crate::operations::passwords::Passwords;
-use crate::operations::templates::Templates;
-use crate::server::Api;
+use crate::service::{Door, Ground, Service};
 
 /// A service that listens.
 pub struct Running {
@@ -60,19 +53,13 @@ pub struct Running {
     pub address: SocketAddr,
     /// The bus for workers in this process; `None` where a broker carries the events.
     pub bus: Option<MemoryBus>,
-    api: Api,
-    recorder: Recorder,
-    tasks: TaskTracker,
+    service: Service,
 }
 
 impl Running {
     /// Ends when the service has drained after the context's shutdown, or failed.
     pub async fn wait(self) -> Result<(), Failure> {
-        let result = self.api.wait().await;
-        self.recorder.flush().await;
-        self.tasks.close();
-        self.tasks.wait().await;
-        result
+        self.service.wait().await
     }
 }
 
@@ -85,87 +72,28 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
 /// broker it has a bus of its own.
 pub async fn start(config: Config, context: Context) -> Result<Running, Failure> {
     config.check_without_bus()?;
-    let keys = Arc::new(config.links.keys()?);
-    let audit_keys = Arc::new(config.audit.keys()?);
     let database = context.readiness.condition("database");
-    let listener = server::bind(config.grpc.listen).await?;
-    let address = listener.local_addr()?;
-    let api = Api::start(
-        listener,
-        &config.grpc,
-        context.readiness.clone(),
-        context.shutdown.clone(),
-        context.abort.clone(),
-    )
-    .await?;
-    tracing::info!(%address, "the API listens");
+    let door = Door::open(&config, &context).await?;
+    let address = door.address;
     let store = connect(&config.database, &context).await?;
     let rehearsal = Some(config.clock.rehearsal_file.clone()).filter(|path| !path.as_os_str().is_empty());
     if let Some(path) = &rehearsal {
         tracing::warn!(path = %path.display(), "the clock runs ahead by what this file says: a rehearsal");
     }
     let clock = DatabaseClock::connect(&*store, rehearsal).await?;
-
-    let tasks = TaskTracker::new();
-    let shutdown = context.shutdown.clone();
-    let sqlite = config.database.url.scheme().starts_with("sqlite");
-    let access = Arc::new(AccessCache::new(Arc::clone(&store), clock.clone() as Arc<dyn Clock>));
-    let writers = if sqlite { 1 } else { 2 };
-    let engine = Engine::start(
-        Arc::clone(&store),
-        clock.clone(),
-        access.clone(),
-        Arc::clone(&audit_keys),
-        writers,
-    );
-    let recorder = Recorder::start(
-        Arc::clone(&store),
-        clock.clone(),
-        Arc::clone(&audit_keys),
-        config.audit.service_reads,
-    );
-    let app = App {
-        engine: engine.clone(),
-        reader: UserReader::start(&store, 3),
-        access: Arc::clone(&access),
-        passwords: Passwords::try_new(hashing_workers(config.passwords.workers))?,
+    let ground = Ground {
         store: Arc::clone(&store),
         clock: clock.clone(),
-        keys,
-        audit_keys: Arc::clone(&audit_keys),
-        recorder: recorder.clone(),
-        templates: Arc::new(Templates::new(Arc::clone(&store))),
-        permissions: config.authorization.permissions()?,
-        job_started: Arc::new(Notify::new()),
-        shutdown: context.shutdown.clone(),
-        leases: config.delivery.leases(),
-        sender: Arc::new(Sender {
-            from_address: config.mail.from_address.clone(),
-            message_id_domain: config.mail.message_id_domain.clone(),
-            accept_url: config.links.accept_url.clone(),
-            sign_in_url: config.links.sign_in_url.clone(),
-        }),
+        hashing: Argon2::default(),
     };
-    api.open(app.clone());
+    let service = door.serve(&config, &context, ground)?;
     database.set(true, "");
-    let runner = JobRunner {
-        app,
-        owner: format!("{}-{}", context.name, Uuid::new_v4().simple()),
-    };
-    tasks.spawn(runner.run(shutdown.clone()));
 
+    let (tasks, shutdown) = (&service.tasks, context.shutdown.clone());
     let follower = (Arc::clone(&clock), Arc::clone(&store), shutdown.clone());
     tasks.spawn(async move { follower.0.follow(&*follower.1, follower.2).await });
-    tasks.spawn({
-        let (commits, shutdown) = (engine.commits(), shutdown.clone());
-        async move { access.follow(commits, shutdown).await }
-    });
-    let sweep = Sweep {
-        store: Arc::clone(&store),
-        clock: clock.clone(),
-        engine: engine.clone(),
-    };
-    tasks.spawn(sweep.run(shutdown.clone()));
+    tasks.spawn(service.sweep().run(shutdown.clone()));
+    let audit_keys = Arc::clone(&service.app.audit_keys);
     if config.audit.seal {
         let sealer = Sealer {
             store: Arc::clone(&store),
@@ -187,15 +115,9 @@ pub async fn start(config: Config, context: Context) -> Result<Running, Failure>
         audit_keys,
     };
     tasks.spawn(housekeeping.run(shutdown.clone()));
-    let bus = start_bus(&config, &context, &store, clock.clone(), engine.commits(), &tasks);
+    let bus = start_bus(&config, &context, &store, clock, service.app.engine.commits(), tasks);
 
-    Ok(Running {
-        address,
-        bus,
-        api,
-        recorder,
-        tasks,
-    })
+    Ok(Running { address, bus, service })
 }
 
 /// RabbitMQ, or the in-process bus where no broker is configured.
@@ -273,12 +195,4 @@ async fn open(settings: &StoreConfig, migrate: bool) -> Result<SeaStore, usher_c
     }
     store.check().await?;
     Ok(store)
-}
-
-fn hashing_workers(configured: usize) -> usize {
-    if configured > 0 {
-        configured
-    } else {
-        std::thread::available_parallelism().map_or(1, Into::into)
-    }
 }

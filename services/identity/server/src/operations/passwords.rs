@@ -13,9 +13,10 @@ pub const LENGTH: std::ops::RangeInclusive<usize> = 10..=128;
 /// Hashings that may wait per hashing that runs.
 const WAITING_PER_WORKER: usize = 64;
 
-/// Hashes and verifies with Argon2id at the parameters that OWASP recommends (19 MiB, 2 passes), the library's default.
+/// Hashes and verifies with Argon2id. The library's default are the parameters that OWASP recommends: 19 MiB, 2 passes.
 #[derive(Clone)]
 pub struct Passwords {
+    hashing: Argon2<'static>,
     running: Arc<Semaphore>,
     admitted: Arc<Semaphore>,
     /// What unknown accounts are verified against, so that they take as long as known ones (S10).
@@ -24,18 +25,20 @@ pub struct Passwords {
 
 impl Passwords {
     /// A pool of so many threads.
-    pub fn try_new(workers: usize) -> Result<Self, Failure> {
+    pub fn try_new(hashing: Argon2<'static>, workers: usize) -> Result<Self, Failure> {
         let workers = workers.max(1);
         Ok(Self {
             running: Arc::new(Semaphore::new(workers)),
             admitted: Arc::new(Semaphore::new(workers * WAITING_PER_WORKER)),
-            decoy: hash_now("a password that nobody has")?.into(),
+            decoy: hash_now(&hashing, "a password that nobody has")?.into(),
+            hashing,
         })
     }
 
     /// The hash of a password, in PHC form.
     pub async fn hash(&self, password: String) -> Result<String, Failure> {
-        self.turn().await?.run(move || hash_now(&password)).await?
+        let hashing = self.hashing.clone();
+        self.turn().await?.run(move || hash_now(&hashing, &password)).await?
     }
 
     /// As [`Self::hash`], after a check that may refuse it. That runs once the password's turn has come, so that it knows
@@ -47,17 +50,18 @@ impl Passwords {
     ) -> Result<String, Failure> {
         let turn = self.turn().await?;
         check.await?;
-        turn.run(move || hash_now(&password)).await?
+        let hashing = self.hashing.clone();
+        turn.run(move || hash_now(&hashing, &password)).await?
     }
 
     /// Whether a password belongs to a hash. Without a hash the answer is no, and takes as long.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Failure> {
-        let decoy = Arc::clone(&self.decoy);
+        let (hashing, decoy) = (self.hashing.clone(), Arc::clone(&self.decoy));
         let turn = self.turn().await?;
         turn.run(move || {
             let known = hash.is_some();
             let hash = hash.as_deref().unwrap_or(&decoy);
-            let right = Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+            let right = hashing.verify_password(password.as_bytes(), hash).is_ok();
             known && right
         })
         .await
@@ -93,11 +97,10 @@ fn stopped() -> Failure {
     Failure::Internal("password hashing has stopped".into())
 }
 
-fn hash_now(password: &str) -> Result<String, Failure> {
+fn hash_now(hashing: &Argon2<'_>, password: &str) -> Result<String, Failure> {
     let fault =
         |error: argon2::password_hash::Error| Failure::Internal(format!("a password cannot be hashed: {error}"));
     metrics::counter!("usher_passwords_hashed_total").increment(1);
-    let hash: argon2::password_hash::phc::PasswordHash =
-        Argon2::default().hash_password(password.as_bytes()).map_err(fault)?;
+    let hash: argon2::password_hash::phc::PasswordHash = hashing.hash_password(password.as_bytes()).map_err(fault)?;
     Ok(hash.to_string())
 }
