@@ -2,10 +2,10 @@
 //! `operations::erasure`.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use tonic::{Request, Response, Status};
 use usher_core::account::Account;
+use usher_core::audit::hex;
 use usher_core::change::{Act, Changeset};
 use usher_core::erasure::{self, Erasure, ErasureState, MAX_SUBSCRIBERS};
 use usher_core::ids::{ErasureId, TenantId, UserId};
@@ -270,14 +270,9 @@ impl ErasureService for App {
         let certificate = found
             .certificate
             .ok_or_else(|| refused(&Refusal::ErasureNotComplete(found.id.to_string())))?;
-        let mut digest = String::new();
-        for octet in &certificate.digest {
-            // Writing to a String cannot fail.
-            let _ = write!(digest, "{octet:02x}");
-        }
         Ok(Response::new(GetErasureCertificateResponse {
             verified: self.is_certified(&certificate.text, &certificate.digest),
-            digest,
+            digest: hex(&certificate.digest),
             issue_time: Some(convert::time(certificate.at)),
             text: certificate.text,
         }))
