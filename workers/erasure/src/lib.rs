@@ -8,17 +8,16 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Deserialize;
-use tonic::{Code, Status};
+use tonic::Status;
 use usher_bus::ERASURE;
-use usher_platform::config::{ConfigError, Settings};
 use usher_platform::grpc::Client;
 use usher_platform::{Context, Failure};
 use usher_proto::identity::v1::work_service_client::WorkServiceClient;
 use usher_proto::identity::v1::{DueErasure, EraseUsersRequest};
-use usher_worker_runtime::{
-    BatchHandler, BusConfig, Concurrency, Gather, IdentityConfig, Parts, Work, WorkError, Worker, connect, watch,
-};
+use usher_worker_runtime::{Gather, Parts, PassOn, PassingOn, Work, Worker, connect};
+
+/// The settings of the process.
+pub use usher_worker_runtime::WorkerConfig as Config;
 
 /// The defaults, as commented TOML.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -29,22 +28,6 @@ const GATHER: Gather = Gather {
     wait: Duration::from_millis(200),
 };
 
-/// The settings of the process. Their meaning stands in `config.default.toml`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "documented in config.default.toml")]
-pub struct Config {
-    pub identity: IdentityConfig,
-    pub bus: BusConfig,
-    pub worker: Concurrency,
-}
-
-impl Settings for Config {
-    fn check(&self) -> Result<(), ConfigError> {
-        self.bus.check()
-    }
-}
-
 /// The worker as a process: RabbitMQ.
 pub async fn main(config: Config, context: Context) -> Result<(), Failure> {
     let parts = connect(&context.name, &config.bus, &config.identity)?;
@@ -54,13 +37,9 @@ pub async fn main(config: Config, context: Context) -> Result<(), Failure> {
 
 /// The worker as a part of any process, on any bus, until the context's `shutdown`. `concurrency` counts calls.
 pub async fn run(parts: Parts, concurrency: NonZeroUsize, context: &Context) {
-    let (bus, identity) = (
-        context.readiness.condition("bus"),
-        context.readiness.condition("identity"),
-    );
-    let handler = ErasureHandler {
+    let handler = PassingOn(Erasures {
         work: WorkServiceClient::new(parts.identity.clone()),
-    };
+    });
     let worker = Worker::batching(
         "erasure",
         ERASURE,
@@ -70,19 +49,38 @@ pub async fn run(parts: Parts, concurrency: NonZeroUsize, context: &Context) {
         concurrency,
         context,
     );
-    tokio::join!(
-        worker.run(bus),
-        watch(parts.identity, identity, context.shutdown.clone())
-    );
+    usher_worker_runtime::run(worker, parts.identity, context).await;
 }
 
 /// Passes on which erasures are due.
-struct ErasureHandler {
+struct Erasures {
     work: WorkServiceClient<Client>,
 }
 
-impl ErasureHandler {
-    async fn erase(&self, items: Vec<DueErasure>) -> Result<(), Status> {
+#[async_trait]
+impl PassOn for Erasures {
+    type Item = DueErasure;
+
+    /// Each erasure once.
+    fn due(batch: &[Work]) -> Vec<Self::Item> {
+        let asked: BTreeSet<_> = batch
+            .iter()
+            .map(|work| (work.event.tenant_id.as_str(), work.event.erasure_id.as_str()))
+            .collect();
+        asked
+            .into_iter()
+            .map(|(tenant, erasure)| DueErasure {
+                tenant_id: tenant.to_owned(),
+                erasure_id: erasure.to_owned(),
+            })
+            .collect()
+    }
+
+    fn id(item: &Self::Item) -> &str {
+        &item.erasure_id
+    }
+
+    async fn pass_on(&self, items: Vec<Self::Item>) -> Result<(), Status> {
         let asked = items.len();
         let request = EraseUsersRequest { items };
         let answer = self.work.clone().erase_users(request).await?.into_inner();
@@ -94,50 +92,6 @@ impl ErasureHandler {
         );
         Ok(())
     }
-}
-
-#[async_trait]
-impl BatchHandler for ErasureHandler {
-    async fn handle_batch(&self, batch: &[Work]) -> Result<(), WorkError> {
-        let items = due(batch);
-        if items.is_empty() {
-            return Ok(());
-        }
-        match self.erase(items.clone()).await {
-            Err(status) if status.code() == Code::InvalidArgument => {}
-            other => return other.map_err(|status| retry(&status)),
-        }
-        // One that cannot be understood must not hold up its neighbours.
-        for item in items {
-            let erasure = item.erasure_id.clone();
-            match self.erase(vec![item]).await {
-                Err(status) if status.code() == Code::InvalidArgument => {
-                    tracing::error!(erasure, error = status.message(), "an erasure was refused; left out");
-                }
-                other => other.map_err(|status| retry(&status))?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn retry(status: &Status) -> WorkError {
-    WorkError::Retry(format!("{:?}: {}", status.code(), status.message()))
-}
-
-/// Each erasure once.
-fn due(batch: &[Work]) -> Vec<DueErasure> {
-    let asked: BTreeSet<_> = batch
-        .iter()
-        .map(|work| (work.event.tenant_id.as_str(), work.event.erasure_id.as_str()))
-        .collect();
-    asked
-        .into_iter()
-        .map(|(tenant, erasure)| DueErasure {
-            tenant_id: tenant.to_owned(),
-            erasure_id: erasure.to_owned(),
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -172,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_erasure_that_is_due_twice_is_asked_for_once() {
-        let items: Vec<_> = due(&[work("a", "1"), work("a", "1"), work("b", "1")])
+        let items: Vec<_> = Erasures::due(&[work("a", "1"), work("a", "1"), work("b", "1")])
             .into_iter()
             .map(|item| (item.tenant_id, item.erasure_id))
             .collect();

@@ -8,17 +8,16 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Deserialize;
-use tonic::{Code, Status};
+use tonic::Status;
 use usher_bus::EXPIRATION;
-use usher_platform::config::{ConfigError, Settings};
 use usher_platform::grpc::Client;
 use usher_platform::{Context, Failure};
 use usher_proto::identity::v1::work_service_client::WorkServiceClient;
 use usher_proto::identity::v1::{DueExpiration, ExpireUsersRequest};
-use usher_worker_runtime::{
-    BatchHandler, BusConfig, Concurrency, Gather, IdentityConfig, Parts, Work, WorkError, Worker, connect, watch,
-};
+use usher_worker_runtime::{Gather, Parts, PassOn, PassingOn, Work, Worker, connect};
+
+/// The settings of the process.
+pub use usher_worker_runtime::WorkerConfig as Config;
 
 /// The defaults, as commented TOML.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -29,22 +28,6 @@ const GATHER: Gather = Gather {
     wait: Duration::from_millis(100),
 };
 
-/// The settings of the process. Their meaning stands in `config.default.toml`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "documented in config.default.toml")]
-pub struct Config {
-    pub identity: IdentityConfig,
-    pub bus: BusConfig,
-    pub worker: Concurrency,
-}
-
-impl Settings for Config {
-    fn check(&self) -> Result<(), ConfigError> {
-        self.bus.check()
-    }
-}
-
 /// The worker as a process: RabbitMQ.
 pub async fn main(config: Config, context: Context) -> Result<(), Failure> {
     let parts = connect(&context.name, &config.bus, &config.identity)?;
@@ -54,13 +37,9 @@ pub async fn main(config: Config, context: Context) -> Result<(), Failure> {
 
 /// The worker as a part of any process, on any bus, until the context's `shutdown`. `concurrency` counts calls.
 pub async fn run(parts: Parts, concurrency: NonZeroUsize, context: &Context) {
-    let (bus, identity) = (
-        context.readiness.condition("bus"),
-        context.readiness.condition("identity"),
-    );
-    let handler = ExpirationHandler {
+    let handler = PassingOn(Expirations {
         work: WorkServiceClient::new(parts.identity.clone()),
-    };
+    });
     let worker = Worker::batching(
         "expiration",
         EXPIRATION,
@@ -70,19 +49,47 @@ pub async fn run(parts: Parts, concurrency: NonZeroUsize, context: &Context) {
         concurrency,
         context,
     );
-    tokio::join!(
-        worker.run(bus),
-        watch(parts.identity, identity, context.shutdown.clone())
-    );
+    usher_worker_runtime::run(worker, parts.identity, context).await;
 }
 
 /// Passes on which expirations are due.
-struct ExpirationHandler {
+struct Expirations {
     work: WorkServiceClient<Client>,
 }
 
-impl ExpirationHandler {
-    async fn expire(&self, items: Vec<DueExpiration>) -> Result<(), Status> {
+#[async_trait]
+impl PassOn for Expirations {
+    type Item = DueExpiration;
+
+    /// Each user once, with the last of the expirations that were due. Of two that were due, the older was moved since.
+    fn due(batch: &[Work]) -> Vec<Self::Item> {
+        let mut items = BTreeMap::new();
+        for Work { envelope, event, .. } in batch {
+            let Some(expire_time) = event.expire_time else {
+                tracing::error!(event = %envelope.id, "an expiration that says nothing of when; left out");
+                continue;
+            };
+            let item = DueExpiration {
+                tenant_id: event.tenant_id.clone(),
+                user_id: event.user_id.clone(),
+                expire_time: Some(expire_time),
+            };
+            let at = (expire_time.seconds, expire_time.nanos);
+            let last = items
+                .entry((event.tenant_id.as_str(), event.user_id.as_str()))
+                .or_insert((at, item.clone()));
+            if last.0 < at {
+                *last = (at, item);
+            }
+        }
+        items.into_values().map(|(_, item)| item).collect()
+    }
+
+    fn id(item: &Self::Item) -> &str {
+        &item.user_id
+    }
+
+    async fn pass_on(&self, items: Vec<Self::Item>) -> Result<(), Status> {
         let asked = items.len();
         let answer = self
             .work
@@ -100,65 +107,11 @@ impl ExpirationHandler {
     }
 }
 
-#[async_trait]
-impl BatchHandler for ExpirationHandler {
-    async fn handle_batch(&self, batch: &[Work]) -> Result<(), WorkError> {
-        let items = due(batch);
-        if items.is_empty() {
-            return Ok(());
-        }
-        match self.expire(items.clone()).await {
-            Err(status) if status.code() == Code::InvalidArgument => {}
-            other => return other.map_err(|status| retry(&status)),
-        }
-        // One that cannot be understood must not hold up its neighbours.
-        for item in items {
-            let user = item.user_id.clone();
-            match self.expire(vec![item]).await {
-                Err(status) if status.code() == Code::InvalidArgument => {
-                    tracing::error!(user, error = status.message(), "an expiration was refused; left out");
-                }
-                other => other.map_err(|status| retry(&status))?,
-            }
-        }
-        Ok(())
-    }
-}
-
-fn retry(status: &Status) -> WorkError {
-    WorkError::Retry(format!("{:?}: {}", status.code(), status.message()))
-}
-
-/// Each user once, with the last of the expirations that were due. Of two that were due, the older was moved since.
-fn due(batch: &[Work]) -> Vec<DueExpiration> {
-    let mut items = BTreeMap::new();
-    for Work { envelope, event, .. } in batch {
-        let Some(expire_time) = event.expire_time else {
-            tracing::error!(event = %envelope.id, "an expiration that says nothing of when; left out");
-            continue;
-        };
-        let item = DueExpiration {
-            tenant_id: event.tenant_id.clone(),
-            user_id: event.user_id.clone(),
-            expire_time: Some(expire_time),
-        };
-        let at = (expire_time.seconds, expire_time.nanos);
-        let last = items
-            .entry((event.tenant_id.as_str(), event.user_id.as_str()))
-            .or_insert((at, item.clone()));
-        if last.0 < at {
-            *last = (at, item);
-        }
-    }
-    items.into_values().map(|(_, item)| item).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use usher_bus::Envelope;
     use usher_proto::events::v1::LifecycleEvent;
-    use usher_worker_runtime::Work;
 
     use super::*;
 
@@ -197,7 +150,7 @@ mod tests {
             work("b", "1", Some(10)),
             work("b", "2", None),
         ];
-        let items: Vec<_> = due(&batch)
+        let items: Vec<_> = Expirations::due(&batch)
             .into_iter()
             .map(|item| (item.tenant_id, item.user_id, item.expire_time.map(|time| time.seconds)))
             .collect();

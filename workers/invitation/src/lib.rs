@@ -11,7 +11,7 @@ use usher_bus::INVITATION;
 use usher_mail::{SmtpConfig, SmtpTransport, Transport};
 use usher_platform::config::{ConfigError, Settings};
 use usher_platform::{Context, Failure};
-use usher_worker_runtime::{BusConfig, Concurrency, IdentityConfig, MailHandler, Parts, Worker, connect, watch};
+use usher_worker_runtime::{BusConfig, Concurrency, IdentityConfig, MailHandler, Parts, Worker, connect};
 
 /// The defaults, as commented TOML.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
@@ -46,10 +46,6 @@ pub async fn main(config: Config, context: Context) -> Result<(), Failure> {
 
 /// The worker as a part of any process, on any bus and any transport, until the context's `shutdown`.
 pub async fn run(parts: Parts, transport: Arc<dyn Transport>, concurrency: NonZeroUsize, context: &Context) {
-    let (bus, identity) = (
-        context.readiness.condition("bus"),
-        context.readiness.condition("identity"),
-    );
     let handler = MailHandler::new(parts.identity.clone(), Arc::clone(&transport), context.shutdown.clone());
     let worker = Worker::new(
         "invitation",
@@ -59,9 +55,6 @@ pub async fn run(parts: Parts, transport: Arc<dyn Transport>, concurrency: NonZe
         concurrency,
         context,
     );
-    tokio::join!(
-        worker.run(bus),
-        watch(parts.identity, identity, context.shutdown.clone())
-    );
+    usher_worker_runtime::run(worker, parts.identity, context).await;
     transport.close().await;
 }

@@ -4,7 +4,23 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Deserializer};
 use url::Url;
-use usher_platform::config::{ConfigError, SecretUrl};
+use usher_platform::config::{ConfigError, SecretUrl, Settings};
+
+/// The settings of a worker that needs nothing else. Their meaning stands in its `config.default.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "documented in config.default.toml")]
+pub struct WorkerConfig {
+    pub identity: IdentityConfig,
+    pub bus: BusConfig,
+    pub worker: Concurrency,
+}
+
+impl Settings for WorkerConfig {
+    fn check(&self) -> Result<(), ConfigError> {
+        self.bus.check()
+    }
+}
 
 /// `[identity]`
 #[derive(Debug, Clone, Deserialize)]

@@ -32,7 +32,7 @@ pub fn worker_id() -> String {
 }
 
 /// Keeps a condition up to date with the health of the identity service's part for workers, until told to stop.
-pub async fn watch(client: Client, condition: Condition, shutdown: CancellationToken) {
+pub(crate) async fn watch(client: Client, condition: Condition, shutdown: CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = follow(HealthClient::new(client), &condition) => {}

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use usher_bus::Subscriber;
 use usher_bus::rabbitmq::RabbitMq;
+use usher_platform::Context;
 use usher_platform::config::ConfigError;
 use usher_platform::grpc::{self, Client, ClientOptions};
 
-use crate::{BusConfig, IdentityConfig};
+use crate::identity::watch;
+use crate::{BusConfig, IdentityConfig, Worker};
 
 /// The bus and the identity service.
 #[derive(Clone)]
@@ -27,4 +29,14 @@ pub fn connect(name: &str, bus: &BusConfig, identity: &IdentityConfig) -> Result
         subscriber: Arc::new(rabbit.subscriber()),
         identity,
     })
+}
+
+/// Runs a worker until the context's `shutdown`. The conditions `bus` and `identity` of its readiness tell whether those are
+/// there.
+pub async fn run(worker: Worker, identity: Client, context: &Context) {
+    let (bus, there) = (
+        context.readiness.condition("bus"),
+        context.readiness.condition("identity"),
+    );
+    tokio::join!(worker.run(bus), watch(identity, there, context.shutdown.clone()));
 }

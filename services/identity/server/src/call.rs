@@ -12,6 +12,8 @@ use usher_core::text;
 use usher_core::token::LinkKeys;
 use usher_proto::identity::v1::MutationOptions;
 
+use crate::app::App;
+use crate::authorize::Caller;
 use crate::operations::engine::{Command, Repeatable};
 use crate::operations::world::World;
 use crate::parse::{Faults, request_id};
@@ -147,6 +149,21 @@ impl Mutation {
             origin: self.origin(),
             decide,
         }
+    }
+}
+
+impl App {
+    /// What every change begins with: who calls, the mutation, and the faults so far.
+    pub(crate) fn begin<T: prost::Message>(
+        &self,
+        method: &str,
+        request: &Request<T>,
+        options: Option<&MutationOptions>,
+    ) -> Result<(Caller, Mutation, Faults), tonic::Status> {
+        let caller = Caller::of(request.metadata())?;
+        let mut faults = Faults::default();
+        let mutation = Mutation::parse(method, request, options, &self.keys, &mut faults);
+        Ok((caller, mutation, faults))
     }
 }
 

@@ -60,6 +60,19 @@ pub(crate) fn insert<E: EntityTrait>(
         .collect()
 }
 
+/// The statement that deletes the rows of some keys of a table, named with the columns: none where there are none.
+pub(crate) fn delete<const N: usize>(
+    backend: DbBackend,
+    (table, columns): (&str, &str),
+    keys: impl IntoIterator<Item = [Value; N]>,
+) -> Option<Sql> {
+    let mut keys = keys.into_iter().peekable();
+    keys.peek()?;
+    let mut sql = Sql::new(backend, format!("DELETE FROM {table} WHERE ({columns}) IN ("));
+    sql.set(keys).push(")");
+    Some(sql)
+}
+
 /// The statements that write rows which exist, and are locked: on PostgreSQL an `UPDATE`, which spares looking for a
 /// conflict; SQLite has the same through [`insert`].
 pub(crate) fn update<E: EntityTrait>(backend: DbBackend, rows: &[E::Model]) -> Vec<Sql> {

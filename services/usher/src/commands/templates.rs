@@ -34,15 +34,8 @@ pub(crate) enum Templates {
     Get {
         #[command(flatten)]
         which: Which,
-        /// A version that was saved; 0: the one that mails are made with.
-        #[arg(
-            long = "saved-version",
-            id = "saved_version",
-            default_value_t = 0,
-            hide_default_value = true,
-            value_name = "NUMBER"
-        )]
-        version: i64,
+        #[command(flatten)]
+        saved: Saved,
         /// Write subject.txt, text.txt and mail.mjml into this folder.
         #[arg(long, value_name = "FOLDER")]
         to: Option<PathBuf>,
@@ -92,6 +85,19 @@ pub(crate) struct Which {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Saved {
+    /// A version that was saved; 0: the one that mails are made with.
+    #[arg(
+        long = "saved-version",
+        id = "saved_version",
+        default_value_t = 0,
+        hide_default_value = true,
+        value_name = "NUMBER"
+    )]
+    version: i64,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Expected {
     /// Refuse if the template has another newest version by now.
     #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "NUMBER")]
@@ -105,15 +111,8 @@ pub(crate) struct Preview {
     /// A draft: a folder with subject.txt, text.txt and mail.mjml.
     #[arg(long, value_name = "FOLDER", conflicts_with = "saved_version")]
     draft: Option<PathBuf>,
-    /// A version that was saved; 0: the one that mails are made with.
-    #[arg(
-        long = "saved-version",
-        id = "saved_version",
-        default_value_t = 0,
-        hide_default_value = true,
-        value_name = "NUMBER"
-    )]
-    version: i64,
+    #[command(flatten)]
+    saved: Saved,
     /// Replace a made-up value, for example first_name=Zoë or message=Welcome; repeat it for several.
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     sample: Vec<(String, String)>,
@@ -170,11 +169,11 @@ pub(super) async fn run(command: &Templates, session: &Session) -> Result<Exit, 
             let listed = client.list_templates(request).await?.into_inner();
             session.out.list(&listed.templates)?;
         }
-        Templates::Get { which, version, to } => {
+        Templates::Get { which, saved, to } => {
             let request = GetTemplateRequest {
                 tenant_id,
                 key: Some(which.key()),
-                version: *version,
+                version: saved.version,
             };
             let template = client.get_template(request).await?.into_inner().template;
             let template = template.ok_or_else(|| incomplete("GetTemplate"))?;
@@ -241,7 +240,7 @@ async fn preview(command: &Preview, session: &Session) -> Result<(), Failure> {
         tenant_id: session.client.tenant.clone(),
         key: Some(command.which.key()),
         draft: command.draft.as_deref().map(read_folder).transpose()?,
-        version: command.version,
+        version: command.saved.version,
         sample: command.sample.iter().cloned().collect::<HashMap<_, _>>(),
     };
     let mail = session.client.templates().preview_template(request).await?.into_inner();

@@ -262,13 +262,7 @@ impl Account {
             invitation.last_step = step - 1;
             self.save_invitation(changes);
         }
-        self.end_delivery(
-            index,
-            DeliveryState::Cancelled,
-            EventType::DeliveryCancelled,
-            act,
-            changes,
-        );
+        self.cancel_delivery(index, act, changes);
         NotNeeded::Cancelled
     }
 
@@ -379,6 +373,17 @@ impl Account {
                 changes,
             );
         }
+    }
+
+    /// Ends a mail that is no longer wanted.
+    pub(super) fn cancel_delivery(&mut self, index: usize, act: &Act, changes: &mut Changeset) {
+        self.end_delivery(
+            index,
+            DeliveryState::Cancelled,
+            EventType::DeliveryCancelled,
+            act,
+            changes,
+        );
     }
 
     pub(super) fn end_delivery(

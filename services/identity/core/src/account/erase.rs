@@ -3,7 +3,6 @@
 
 use super::Account;
 use crate::change::{Act, Changeset};
-use crate::delivery::DeliveryState;
 use crate::email::EmailAddress;
 use crate::event::EventType;
 use crate::invitation::InvitationState;
@@ -25,13 +24,7 @@ impl Account {
         // One that is on its way is not waited for: its report comes to nothing.
         for index in 0..self.deliveries.len() {
             if self.deliveries[index].state.name().is_live() {
-                self.end_delivery(
-                    index,
-                    DeliveryState::Cancelled,
-                    EventType::DeliveryCancelled,
-                    act,
-                    changes,
-                );
+                self.cancel_delivery(index, act, changes);
             }
         }
         let belonging = self.belonging.clone();

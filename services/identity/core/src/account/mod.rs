@@ -294,13 +294,7 @@ impl Account {
             let delivery = &self.deliveries[index];
             let begun = matches!(delivery.state, DeliveryState::Transmitting(_));
             if delivery.invitation == Some(invitation) && delivery.state.name().is_live() && !begun {
-                self.end_delivery(
-                    index,
-                    DeliveryState::Cancelled,
-                    EventType::DeliveryCancelled,
-                    act,
-                    changes,
-                );
+                self.cancel_delivery(index, act, changes);
             }
         }
     }

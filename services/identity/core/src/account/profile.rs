@@ -130,13 +130,7 @@ impl Account {
             if matches!(delivery.state, DeliveryState::Transmitting(_)) {
                 told |= self.is_current(delivery, act.now);
             } else {
-                self.end_delivery(
-                    index,
-                    DeliveryState::Cancelled,
-                    EventType::DeliveryCancelled,
-                    act,
-                    changes,
-                );
+                self.cancel_delivery(index, act, changes);
             }
         }
         if tell && !told {

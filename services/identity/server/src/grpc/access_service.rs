@@ -74,17 +74,9 @@ impl AccessService for App {
         &self,
         request: Request<ChangePasswordRequest>,
     ) -> Result<Response<ChangePasswordResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "ChangePassword",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        )
-        .by_subject();
+        let (caller, mutation, mut faults) = self.begin("ChangePassword", &request, body.options.as_ref())?;
+        let mutation = mutation.by_subject();
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let email = faults.email("email", &body.email);
         check_length("current_password", &body.current_password, &mut faults);

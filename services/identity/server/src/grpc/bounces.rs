@@ -14,8 +14,7 @@ use usher_proto::identity::v1::{BounceOutcome, BounceReport, BounceResult, Repor
 
 use super::work_service::one_line;
 use crate::app::App;
-use crate::authorize::Caller;
-use crate::call::{Mutation, finish, tenant as parse_tenant};
+use crate::call::{finish, tenant as parse_tenant};
 use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::parse::Faults;
@@ -27,10 +26,8 @@ const MAX_MESSAGE_ID: usize = 500;
 
 /// `DeliveryService.ReportBounce`.
 pub(super) async fn report(app: &App, request: Request<ReportBounceRequest>) -> Result<ReportBounceResponse, Status> {
-    let caller = Caller::of(request.metadata())?;
-    let mut faults = Faults::default();
     let body = request.get_ref();
-    let mutation = Mutation::parse("ReportBounce", &request, body.options.as_ref(), &app.keys, &mut faults);
+    let (caller, mutation, mut faults) = app.begin("ReportBounce", &request, body.options.as_ref())?;
     let tenant = parse_tenant(&body.tenant_id, &mut faults);
     if body.reports.is_empty() || body.reports.len() > MAX_REPORTS {
         let count = body.reports.len();

@@ -16,7 +16,7 @@ use usher_proto::identity::v1::{
 use crate::app::App;
 use crate::audit::note_read;
 use crate::authorize::Caller;
-use crate::call::{Mutation, finish, tenant as parse_tenant};
+use crate::call::{finish, tenant as parse_tenant};
 use crate::convert;
 use crate::grpc::bounces;
 use crate::operations::engine::Failure;
@@ -76,16 +76,8 @@ impl DeliveryService for App {
         &self,
         request: Request<ResolveDeliveryRequest>,
     ) -> Result<Response<ResolveDeliveryResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "ResolveDelivery",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("ResolveDelivery", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: DeliveryId = faults.id("delivery_id", &body.delivery_id);
         let resolution = match DeliveryResolution::try_from(body.resolution) {
@@ -166,16 +158,8 @@ impl DeliveryService for App {
         &self,
         request: Request<RemoveSuppressionRequest>,
     ) -> Result<Response<RemoveSuppressionResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "RemoveSuppression",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("RemoveSuppression", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let email = faults.email("email", &body.email);
         finish(faults)?;

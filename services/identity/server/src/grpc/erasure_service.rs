@@ -2,10 +2,10 @@
 //! `operations::erasure`.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use tonic::{Request, Response, Status};
 use usher_core::account::Account;
+use usher_core::audit::hex;
 use usher_core::change::{Act, Changeset};
 use usher_core::erasure::{self, Erasure, ErasureState, MAX_SUBSCRIBERS};
 use usher_core::ids::{ErasureId, TenantId, UserId};
@@ -44,16 +44,8 @@ impl ErasureService for App {
         &self,
         request: Request<RequestErasureRequest>,
     ) -> Result<Response<RequestErasureResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "RequestErasure",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("RequestErasure", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let mut users: Vec<UserId> = faults.ids("user_ids", &body.user_ids);
         let mut seen = BTreeSet::new();
@@ -104,11 +96,8 @@ impl ErasureService for App {
         &self,
         request: Request<ApproveErasureRequest>,
     ) -> Result<Response<ApproveErasureResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let options = body.options.as_ref();
-        let mutation = Mutation::parse("ApproveErasure", &request, options, &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("ApproveErasure", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let ids = faults.some_ids("erasure_ids", &body.erasure_ids, MAX_IDS);
         finish(faults)?;
@@ -122,11 +111,8 @@ impl ErasureService for App {
         &self,
         request: Request<CancelErasureRequest>,
     ) -> Result<Response<CancelErasureResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let options = body.options.as_ref();
-        let mutation = Mutation::parse("CancelErasure", &request, options, &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("CancelErasure", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let ids = faults.some_ids("erasure_ids", &body.erasure_ids, MAX_IDS);
         finish(faults)?;
@@ -193,11 +179,8 @@ impl ErasureService for App {
         &self,
         request: Request<AcknowledgeErasureRequest>,
     ) -> Result<Response<AcknowledgeErasureResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let options = body.options.as_ref();
-        let mutation = Mutation::parse("AcknowledgeErasure", &request, options, &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("AcknowledgeErasure", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: ErasureId = faults.id("erasure_id", &body.erasure_id);
         let service = faults.service(&body.service);
@@ -218,11 +201,9 @@ impl ErasureService for App {
         &self,
         request: Request<RegisterErasureSubscriberRequest>,
     ) -> Result<Response<RegisterErasureSubscriberResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let options = body.options.as_ref();
-        let mutation = Mutation::parse("RegisterErasureSubscriber", &request, options, &self.keys, &mut faults);
+        let (caller, mutation, mut faults) =
+            self.begin("RegisterErasureSubscriber", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let service = faults.service(&body.service);
         finish(faults)?;
@@ -245,17 +226,9 @@ impl ErasureService for App {
         &self,
         request: Request<UnregisterErasureSubscriberRequest>,
     ) -> Result<Response<UnregisterErasureSubscriberResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let options = body.options.as_ref();
-        let mutation = Mutation::parse(
-            "UnregisterErasureSubscriber",
-            &request,
-            options,
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) =
+            self.begin("UnregisterErasureSubscriber", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let service = faults.service(&body.service);
         finish(faults)?;
@@ -297,14 +270,9 @@ impl ErasureService for App {
         let certificate = found
             .certificate
             .ok_or_else(|| refused(&Refusal::ErasureNotComplete(found.id.to_string())))?;
-        let mut digest = String::new();
-        for octet in &certificate.digest {
-            // Writing to a String cannot fail.
-            let _ = write!(digest, "{octet:02x}");
-        }
         Ok(Response::new(GetErasureCertificateResponse {
             verified: self.is_certified(&certificate.text, &certificate.digest),
-            digest,
+            digest: hex(&certificate.digest),
             issue_time: Some(convert::time(certificate.at)),
             text: certificate.text,
         }))

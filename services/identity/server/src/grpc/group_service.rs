@@ -36,10 +36,8 @@ impl GroupService for App {
         &self,
         request: Request<CreateGroupRequest>,
     ) -> Result<Response<CreateGroupResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("CreateGroup", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("CreateGroup", &request, body.options.as_ref())?;
         let given = body.group.clone().unwrap_or_default();
         let tenant: TenantId = faults.id("group.tenant_id", &given.tenant_id);
         let wanted: Option<GroupId> = faults.optional_id("group.group_id", &given.group_id);
@@ -143,10 +141,8 @@ impl GroupService for App {
         &self,
         request: Request<UpdateGroupRequest>,
     ) -> Result<Response<UpdateGroupResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("UpdateGroup", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("UpdateGroup", &request, body.options.as_ref())?;
         let given = body.group.clone().unwrap_or_default();
         let tenant: TenantId = faults.id("group.tenant_id", &given.tenant_id);
         let id: GroupId = faults.id("group.group_id", &given.group_id);
@@ -200,10 +196,8 @@ impl GroupService for App {
         &self,
         request: Request<DeleteGroupRequest>,
     ) -> Result<Response<DeleteGroupResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("DeleteGroup", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("DeleteGroup", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: GroupId = faults.id("group_id", &body.group_id);
         let expected = body.expected_version;
@@ -250,11 +244,8 @@ impl GroupService for App {
         &self,
         request: Request<AddGroupMembersRequest>,
     ) -> Result<Response<AddGroupMembersResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let options = body.options.as_ref();
-        let mutation = Mutation::parse("AddGroupMembers", &request, options, &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("AddGroupMembers", &request, body.options.as_ref())?;
         let target = Members::parse(&body.tenant_id, &body.group_id, &body.user_ids, &mut faults);
         finish(faults)?;
         let (results, changed_count) = self.edit_members(&caller, mutation, target, true).await?;
@@ -265,11 +256,8 @@ impl GroupService for App {
         &self,
         request: Request<RemoveGroupMembersRequest>,
     ) -> Result<Response<RemoveGroupMembersResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let options = body.options.as_ref();
-        let mutation = Mutation::parse("RemoveGroupMembers", &request, options, &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("RemoveGroupMembers", &request, body.options.as_ref())?;
         let target = Members::parse(&body.tenant_id, &body.group_id, &body.user_ids, &mut faults);
         finish(faults)?;
         let (results, changed_count) = self.edit_members(&caller, mutation, target, false).await?;

@@ -20,7 +20,7 @@ use usher_proto::identity::v1::{
 
 use crate::app::App;
 use crate::authorize::Caller;
-use crate::call::{Mutation, finish, tenant as parse_tenant};
+use crate::call::{finish, tenant as parse_tenant};
 use crate::convert;
 use crate::operations::engine::Failure;
 use crate::page::{Question, instant_key};
@@ -168,9 +168,7 @@ impl App {
         options: Option<&MutationOptions>,
         approve: bool,
     ) -> Result<proto::InactivityRun, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
-        let mutation = Mutation::parse(method, request, options, &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin(method, request, options)?;
         let tenant = parse_tenant(tenant, &mut faults);
         let id: InactivityRunId = faults.id("run_id", run);
         finish(faults)?;

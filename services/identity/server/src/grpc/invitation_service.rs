@@ -30,7 +30,7 @@ use usher_proto::identity::v1::{
 use crate::app::App;
 use crate::audit::note_read;
 use crate::authorize::Caller;
-use crate::call::{Mutation, account_keys, finish, tenant as parse_tenant};
+use crate::call::{account_keys, finish, tenant as parse_tenant};
 use crate::convert;
 use crate::grpc::role_service::{check_placement, placement_keys};
 use crate::judge::Asking;
@@ -52,10 +52,8 @@ impl InvitationService for App {
         &self,
         request: Request<InviteUsersRequest>,
     ) -> Result<Response<InviteUsersResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("InviteUsers", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("InviteUsers", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let items = addresses(&body.addresses, &mut faults);
         let batch = Batch {
@@ -131,16 +129,8 @@ impl InvitationService for App {
         &self,
         request: Request<SendInvitationRequest>,
     ) -> Result<Response<SendInvitationResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "SendInvitation",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("SendInvitation", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let user: UserId = faults.id("user_id", &body.user_id);
         let messages = faults.messages("messages", &body.messages);
@@ -237,16 +227,8 @@ impl InvitationService for App {
         &self,
         request: Request<CancelInvitationRequest>,
     ) -> Result<Response<CancelInvitationResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "CancelInvitation",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("CancelInvitation", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: InvitationId = faults.id("invitation_id", &body.invitation_id);
         finish(faults)?;
@@ -272,16 +254,8 @@ impl InvitationService for App {
         &self,
         request: Request<ResendInvitationRequest>,
     ) -> Result<Response<ResendInvitationResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "ResendInvitation",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("ResendInvitation", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id: InvitationId = faults.id("invitation_id", &body.invitation_id);
         let messages = faults.messages("messages", &body.messages);
@@ -341,16 +315,8 @@ impl InvitationService for App {
         &self,
         request: Request<SendTestInvitationRequest>,
     ) -> Result<Response<SendTestInvitationResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "SendTestInvitation",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("SendTestInvitation", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let email = faults.email("email", &body.email);
         let language = faults.take("language", text::language(&body.language));

@@ -52,10 +52,8 @@ impl RoleService for App {
     }
 
     async fn create_role(&self, request: Request<CreateRoleRequest>) -> Result<Response<CreateRoleResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("CreateRole", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("CreateRole", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let name = display_name(&body.display_name, &mut faults);
         let permissions = permissions(&body.permissions, &mut faults);
@@ -86,10 +84,8 @@ impl RoleService for App {
     }
 
     async fn update_role(&self, request: Request<UpdateRoleRequest>) -> Result<Response<UpdateRoleResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("UpdateRole", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("UpdateRole", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id = own_role(&body.role, &mut faults);
         let paths = faults.mask("update_mask", body.update_mask.as_ref(), PATHS);
@@ -133,10 +129,8 @@ impl RoleService for App {
     }
 
     async fn delete_role(&self, request: Request<DeleteRoleRequest>) -> Result<Response<DeleteRoleResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("DeleteRole", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("DeleteRole", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let id = own_role(&body.role, &mut faults);
         finish(faults)?;
@@ -166,10 +160,8 @@ impl RoleService for App {
         &self,
         request: Request<AssignRolesRequest>,
     ) -> Result<Response<AssignRolesResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("AssignRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("AssignRoles", &request, body.options.as_ref())?;
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
         let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, true).await?;
@@ -183,10 +175,8 @@ impl RoleService for App {
         &self,
         request: Request<RevokeRolesRequest>,
     ) -> Result<Response<RevokeRolesResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("RevokeRoles", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("RevokeRoles", &request, body.options.as_ref())?;
         let target = Holder::parse(&body.tenant_id, &body.user_id, &body.roles, &mut faults);
         finish(faults)?;
         let (assignments, changed_count) = self.edit_roles(&caller, mutation, target, false).await?;

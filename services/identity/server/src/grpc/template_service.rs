@@ -23,7 +23,7 @@ use usher_proto::identity::v1::{
 
 use crate::app::App;
 use crate::authorize::Caller;
-use crate::call::{Mutation, finish, tenant as parse_tenant};
+use crate::call::{finish, tenant as parse_tenant};
 use crate::convert::templates as convert;
 use crate::operations::engine::Failure;
 use crate::operations::templates::Templates;
@@ -154,16 +154,8 @@ impl TemplateService for App {
         &self,
         request: Request<UpdateTemplateRequest>,
     ) -> Result<Response<UpdateTemplateResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
         let body = request.get_ref();
-        let mut faults = Faults::default();
-        let mutation = Mutation::parse(
-            "UpdateTemplate",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("UpdateTemplate", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let key = parse_key(body.key.as_ref(), &mut faults);
         let content = convert::text_of(body.content.as_ref());
@@ -209,16 +201,8 @@ impl TemplateService for App {
         &self,
         request: Request<ResetTemplateRequest>,
     ) -> Result<Response<ResetTemplateResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
         let body = request.get_ref();
-        let mut faults = Faults::default();
-        let mutation = Mutation::parse(
-            "ResetTemplate",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("ResetTemplate", &request, body.options.as_ref())?;
         let tenant = parse_tenant(&body.tenant_id, &mut faults);
         let key = parse_key(body.key.as_ref(), &mut faults);
         let expected = body.expected_version;

@@ -23,7 +23,7 @@ use usher_proto::identity::v1::{
 
 use crate::app::App;
 use crate::authorize::Caller;
-use crate::call::{Mutation, finish};
+use crate::call::finish;
 use crate::convert;
 use crate::grpc::inactivity_service;
 use crate::parse::Faults;
@@ -55,10 +55,8 @@ impl TenantService for App {
         &self,
         request: Request<CreateTenantRequest>,
     ) -> Result<Response<CreateTenantResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("CreateTenant", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("CreateTenant", &request, body.options.as_ref())?;
         let given = body.tenant.clone().unwrap_or_default();
         let wanted: Option<TenantId> = faults.optional_id("tenant.tenant_id", &given.tenant_id);
         let mut settings = Settings::new("");
@@ -125,10 +123,8 @@ impl TenantService for App {
         &self,
         request: Request<UpdateTenantRequest>,
     ) -> Result<Response<UpdateTenantResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("UpdateTenant", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("UpdateTenant", &request, body.options.as_ref())?;
         let given = body.tenant.clone().unwrap_or_default();
         let id: TenantId = faults.id("tenant.tenant_id", &given.tenant_id);
         let paths = faults.mask("update_mask", body.update_mask.as_ref(), PATHS);
@@ -199,9 +195,7 @@ async fn switch_mail<M: prost::Message>(
     options: Option<MutationOptions>,
     switch: fn(&mut Tenant, &Act, &mut Changeset) -> bool,
 ) -> Result<ProtoTenant, Status> {
-    let caller = Caller::of(request.metadata())?;
-    let mut faults = Faults::default();
-    let mutation = Mutation::parse(method, request, options.as_ref(), &app.keys, &mut faults);
+    let (caller, mutation, mut faults) = app.begin(method, request, options.as_ref())?;
     let id: TenantId = faults.id("tenant_id", id);
     finish(faults)?;
     app.permit(&caller, id, Permission::TenantsUpdate).await?;

@@ -49,10 +49,8 @@ const HISTORY: u32 = 100;
 #[tonic::async_trait]
 impl UserService for App {
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<CreateUserResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("CreateUser", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("CreateUser", &request, body.options.as_ref())?;
         let given = body.user.clone().unwrap_or_default();
         let tenant: TenantId = faults.id("tenant_id", &body.tenant_id);
         let wanted: Option<UserId> = faults.optional_id("user.user_id", &given.user_id);
@@ -277,10 +275,8 @@ impl UserService for App {
     }
 
     async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<UpdateUserResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse("UpdateUser", &request, body.options.as_ref(), &self.keys, &mut faults);
+        let (caller, mutation, mut faults) = self.begin("UpdateUser", &request, body.options.as_ref())?;
         let given = body.user.clone().unwrap_or_default();
         let tenant: TenantId = faults.id("user.tenant_id", &given.tenant_id);
         let id: UserId = faults.id("user.user_id", &given.user_id);
@@ -323,16 +319,8 @@ impl UserService for App {
         &self,
         request: Request<DeactivateUserRequest>,
     ) -> Result<Response<DeactivateUserResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "DeactivateUser",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("DeactivateUser", &request, body.options.as_ref())?;
         let target = Target::parse(&body.tenant_id, &body.user_id, body.expected_version, &mut faults);
         finish(faults)?;
         self.permit_on_user(
@@ -355,16 +343,8 @@ impl UserService for App {
         &self,
         request: Request<ReactivateUserRequest>,
     ) -> Result<Response<ReactivateUserResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "ReactivateUser",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("ReactivateUser", &request, body.options.as_ref())?;
         let target = Target::parse(&body.tenant_id, &body.user_id, body.expected_version, &mut faults);
         finish(faults)?;
         self.permit_on_user(
@@ -387,16 +367,8 @@ impl UserService for App {
         &self,
         request: Request<SetUserExpirationRequest>,
     ) -> Result<Response<SetUserExpirationResponse>, Status> {
-        let caller = Caller::of(request.metadata())?;
-        let mut faults = Faults::default();
         let body = request.get_ref();
-        let mutation = Mutation::parse(
-            "SetUserExpiration",
-            &request,
-            body.options.as_ref(),
-            &self.keys,
-            &mut faults,
-        );
+        let (caller, mutation, mut faults) = self.begin("SetUserExpiration", &request, body.options.as_ref())?;
         let target = Target::parse(&body.tenant_id, &body.user_id, body.expected_version, &mut faults);
         let at = faults.expiration("expire_time", body.expire_time, self.now());
         finish(faults)?;

@@ -4,7 +4,7 @@ use sea_orm::{DbBackend, Value};
 use usher_core::change::Changeset;
 use usher_core::ports::StoreError;
 
-use crate::bulk::{OnConflict, insert};
+use crate::bulk::{OnConflict, delete, insert};
 use crate::entity::{erased_address, erasure, erasure_subscriber};
 use crate::sql::Sql;
 
@@ -29,20 +29,12 @@ pub(super) fn write(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>)
         &[],
         OnConflict::Keep,
     ));
-    let mut gone = changes
+    let gone = changes
         .subscribers
         .iter()
         .filter(|(_, registered)| !**registered)
-        .map(|((tenant, service), _)| -> [Value; 2] { [tenant.0.into(), service.as_str().into()] })
-        .peekable();
-    if gone.peek().is_some() {
-        let mut sql = Sql::new(
-            backend,
-            "DELETE FROM erasure_subscribers WHERE (tenant_id, service) IN (",
-        );
-        sql.set(gone).push(")");
-        all.push(sql);
-    }
+        .map(|((tenant, service), _)| -> [Value; 2] { [tenant.0.into(), service.as_str().into()] });
+    all.extend(delete(backend, ("erasure_subscribers", "tenant_id, service"), gone));
     let rows: Vec<_> = changes
         .erased_addresses
         .iter()

@@ -14,7 +14,7 @@ use usher_core::ports::StoreError;
 use usher_core::timer::{TimerKey, TimerKind};
 use usher_core::user::User;
 
-use crate::bulk::{OnConflict, insert, update};
+use crate::bulk::{OnConflict, delete, insert, update};
 use crate::entity::{
     attempt, audit, delivery, history, invitation, outbox, response, suppression, template, tenant, timer, user,
 };
@@ -147,33 +147,23 @@ fn suppressions(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
         .collect();
     all.extend(insert::<suppression::Entity>(backend, &rows, &[], OnConflict::Replace));
     // An address that bounced in the same instant in which it was freed stays suppressed.
-    let mut freed = changes
+    let freed = changes
         .unsuppressed
         .iter()
         .filter(|key| !changes.suppressed.contains_key(key))
-        .peekable();
-    if freed.peek().is_some() {
-        let mut sql = Sql::new(backend, "DELETE FROM suppressions WHERE (tenant_id, email_key) IN (");
-        sql.set(freed.map(|(tenant, email)| [tenant.0.into(), email.as_str().into()]))
-            .push(")");
-        all.push(sql);
-    }
+        .map(|(tenant, email)| [tenant.0.into(), email.as_str().into()]);
+    all.extend(delete(backend, ("suppressions", "tenant_id, email_key"), freed));
 }
 
 fn timers(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
     let set: Vec<_> = changes.timers.values().flatten().map(Into::into).collect();
     all.extend(insert::<timer::Entity>(backend, &set, &[], OnConflict::Replace));
-    let mut cleared = changes
+    let cleared = changes
         .timers
         .iter()
         .filter(|(key, timer)| timer.is_none() && !is_new(key, changes))
-        .map(|(key, _)| -> [Value; 3] { [key.tenant.0.into(), key.kind.as_str().into(), key.subject.into()] })
-        .peekable();
-    if cleared.peek().is_some() {
-        let mut sql = Sql::new(backend, "DELETE FROM timers WHERE (tenant_id, kind, subject) IN (");
-        sql.set(cleared).push(")");
-        all.push(sql);
-    }
+        .map(|(key, _)| -> [Value; 3] { [key.tenant.0.into(), key.kind.as_str().into(), key.subject.into()] });
+    all.extend(delete(backend, ("timers", "tenant_id, kind, subject"), cleared));
 }
 
 /// Whether the timer would be that of a user who is only now created: there is none to clear.

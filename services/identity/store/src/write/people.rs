@@ -7,7 +7,7 @@ use usher_core::change::Changeset;
 use usher_core::ids::TenantId;
 use usher_core::role::Assignment;
 
-use crate::bulk::{OnConflict, insert};
+use crate::bulk::{OnConflict, delete, insert};
 use crate::entity::{assignment, group, inactivity_run, member, role, seat_entry};
 use crate::sql::Sql;
 
@@ -73,20 +73,16 @@ fn memberships(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
         })
         .collect();
     all.extend(insert::<member::Entity>(backend, &rows, &[], OnConflict::Keep));
-    let mut removed = changes
+    let removed = changes
         .memberships
         .iter()
         .filter(|(_, added)| !**added)
-        .map(|((tenant, group, user), _)| -> [Value; 3] { [tenant.0.into(), group.0.into(), user.0.into()] })
-        .peekable();
-    if removed.peek().is_some() {
-        let mut sql = Sql::new(
-            backend,
-            "DELETE FROM group_members WHERE (tenant_id, group_id, user_id) IN (",
-        );
-        sql.set(removed).push(")");
-        all.push(sql);
-    }
+        .map(|((tenant, group, user), _)| -> [Value; 3] { [tenant.0.into(), group.0.into(), user.0.into()] });
+    all.extend(delete(
+        backend,
+        ("group_members", "tenant_id, group_id, user_id"),
+        removed,
+    ));
 }
 
 fn roles(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
@@ -115,26 +111,18 @@ fn assignments(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
     };
     let rows: Vec<_> = of(true).map(Into::into).collect();
     all.extend(insert::<assignment::Entity>(backend, &rows, &[], OnConflict::Keep));
-    let mut revoked = of(false)
-        .map(|held: &Assignment| -> [Value; 5] {
-            let (kind, id) = held.scope.parts();
-            [
-                held.tenant.0.into(),
-                held.user.0.into(),
-                held.role.to_string().into(),
-                kind.into(),
-                id.into(),
-            ]
-        })
-        .peekable();
-    if revoked.peek().is_some() {
-        let mut sql = Sql::new(
-            backend,
-            "DELETE FROM role_assignments WHERE (tenant_id, user_id, role, scope_kind, scope_id) IN (",
-        );
-        sql.set(revoked).push(")");
-        all.push(sql);
-    }
+    let revoked = of(false).map(|held: &Assignment| -> [Value; 5] {
+        let (kind, id) = held.scope.parts();
+        [
+            held.tenant.0.into(),
+            held.user.0.into(),
+            held.role.to_string().into(),
+            kind.into(),
+            id.into(),
+        ]
+    });
+    let key = "tenant_id, user_id, role, scope_kind, scope_id";
+    all.extend(delete(backend, ("role_assignments", key), revoked));
 }
 
 /// The ledger, and what it adds up to. Nothing else writes the count, and every transaction locks users before seats.
