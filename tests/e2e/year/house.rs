@@ -31,7 +31,7 @@ use usher_worker_runtime::{Handler as _, MailHandler, Work};
 use super::post::Post;
 
 /// Mails that are sent at once.
-const MAILS: usize = 32;
+const MAILS: usize = 128;
 /// Events that are read at once.
 const PAGE: u32 = 1_000;
 /// Expirations and erasures of one call.

@@ -18,6 +18,7 @@ use chrono::TimeDelta;
 use futures::{StreamExt as _, TryStreamExt as _};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use tokio::runtime::Builder;
 use usher_core::clock::Timestamp;
 use usher_core::event::Event;
 use usher_core::ids::UserId;
@@ -31,26 +32,24 @@ use self::dossier::{Dossier, Mail};
 use self::house::House;
 use self::people::{Desk, Order, Person};
 use self::plan::{ADMINISTRATORS, Action, PEOPLE, Plan, Step};
-use crate::stage::{PASSWORD, apart, platform};
+use crate::stage::{PASSWORD, platform};
 
 /// People who act at once.
 const AT_ONCE: usize = 16;
-/// Between two instants at which anything happens lie at least so many minutes, at most.
-const GAP: i64 = 6 * 60;
 
 /// B8, B9, B10, B13, B15, L13, L14, S5, S12, U8, U10: issue 4, "How it is shown", 2.
 #[test]
 fn a_year_of_a_thousand_people_on_sqlite_keeps_every_law_every_day() -> Result<()> {
-    apart(years(async || {
+    years(async || {
         let file = new_folder("year")?.join("usher.db");
         Ok(format!("sqlite:{}?mode=rwc", file.display()))
-    }))
+    })
 }
 
 /// B8, B9, B10, B13, B15, L13, L14, S5, S12, U8, U10: issue 4, "How it is shown", 2.
 #[test]
 fn a_year_of_a_thousand_people_on_postgresql_keeps_every_law_every_day() -> Result<()> {
-    apart(years(async || Postgres::shared().await?.database().await))
+    years(async || Postgres::shared().await?.database().await)
 }
 
 fn setting(name: &str) -> Result<Option<u64>> {
@@ -184,7 +183,7 @@ impl Year {
     async fn next_tick(&mut self, step: Option<Timestamp>, day_ends: Timestamp) -> Result<Timestamp> {
         let due = self.house.next_due().await?;
         let soonest = [due, step].into_iter().flatten().min().unwrap_or(day_ends);
-        let rest = self.house.now() + TimeDelta::minutes(self.dice.random_range(1..=GAP));
+        let rest = self.house.now() + TimeDelta::minutes(self.dice.random_range(1..=self.plan.pace));
         Ok(soonest.max(rest).min(day_ends))
     }
 

@@ -77,6 +77,8 @@ pub(super) struct Plan {
     pub(super) from: Timestamp,
     pub(super) to: Timestamp,
     pub(super) rules: Rules,
+    /// Between two instants at which anything happens lie up to so many minutes.
+    pub(super) pace: i64,
     /// Of each person; `None`: the tenant's.
     pub(super) zones: Vec<Option<Tz>>,
     /// In order of time.
@@ -105,6 +107,7 @@ impl Plan {
             from,
             to,
             rules,
+            pace: *[4 * 60, 12 * 60, 30 * 60].choose(dice).unwrap_or(&60),
             zones,
             steps,
         }
