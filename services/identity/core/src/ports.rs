@@ -14,7 +14,7 @@ pub use self::audit::{AuditLog, AuditQuery, Sealing};
 pub use self::erasures::{ErasureQuery, Erasures};
 pub use self::queries::{
     Activity, After, AssignmentQuery, DeliveryQuery, DeliveryRecord, FoundMail, GroupQuery, InactivityQuery,
-    InactivityStep, InvitationQuery, JobQuery, MailRef, Suppression, UserOrder, UserQuery,
+    InactivityStep, InvitationQuery, JobQuery, MailRef, Suppression, UserOrder, UserQuery, WarnedQuery,
 };
 use crate::account::{Account, Belonging, Detached};
 use crate::change::{Changeset, StoredResponse};
@@ -29,7 +29,7 @@ use crate::inactivity::InactivityRun;
 use crate::inactivity::RECENT_RUNS;
 use crate::invitation::Invitation;
 use crate::job::{ItemInput, ItemResult, Job, Selection};
-use crate::role::{Assignment, CustomRole, RoleRef};
+use crate::role::{Assignment, CustomRole, RoleRef, Scope};
 use crate::seats::{SeatEntry, SeatUsage, Seats};
 use crate::template::{TemplateKey, TemplateVersion};
 use crate::tenant::Tenant;
@@ -260,6 +260,11 @@ pub trait Directory: Send + Sync {
         horizons: &[Timestamp],
         limit: u32,
     ) -> Result<Vec<UserId>, StoreError>;
+    /// The able administrators of a tenant, with where: who is active at an instant and whose address gets mail.
+    async fn administrators(&self, tenant: TenantId, now: Timestamp) -> Result<Vec<(UserId, Scope)>, StoreError>;
+    /// One page of the people whom a mail to an administrator may be about (B9): see [`crate::account`]. Each with the
+    /// expiration, the soonest first.
+    async fn people_warned(&self, query: &WarnedQuery) -> Result<Vec<(UserId, Timestamp)>, StoreError>;
     /// Mails to people that were due before an instant and wait still: those that a pause held (B15), the longest waiting first.
     async fn waiting_mails(
         &self,

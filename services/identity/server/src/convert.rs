@@ -86,6 +86,7 @@ pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
         }),
         daily_mail_cap: settings.daily_mail_cap,
         expiry_warnings: settings.expiry_warning_seconds.iter().copied().map(seconds).collect(),
+        no_expiry_warnings_to_administrators: !settings.expiry_warnings_to_administrators,
         mail_pause_time: settings.mail_paused_at.map(time),
         inactivity_policy: settings
             .inactivity
@@ -380,6 +381,7 @@ fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
         DeliveryKind::Reminder => proto::DeliveryKind::Reminder,
         DeliveryKind::AccountCreated => proto::DeliveryKind::AccountCreated,
         DeliveryKind::ExpiryWarning => proto::DeliveryKind::ExpiryWarning,
+        DeliveryKind::ExpiryWarningToAdministrators => proto::DeliveryKind::ExpiryWarningToAdministrators,
         DeliveryKind::FreshLink => proto::DeliveryKind::FreshLink,
         DeliveryKind::InactivityWarning => proto::DeliveryKind::InactivityWarning,
         DeliveryKind::Test => proto::DeliveryKind::Test,

@@ -24,6 +24,7 @@ pub enum NextAction {
     SendReminder,
     SendAccountCreated,
     SendExpiryWarning,
+    SendExpiryWarningToAdministrators,
     LapseInvitation,
     WarnInactive,
     DeactivateInactive,
@@ -43,6 +44,7 @@ impl Account {
                 DeliveryKind::Invitation | DeliveryKind::FreshLink => (NextAction::SendInvitation, waiting),
                 DeliveryKind::Reminder => (NextAction::SendReminder, waiting),
                 DeliveryKind::ExpiryWarning => (NextAction::SendExpiryWarning, true),
+                DeliveryKind::ExpiryWarningToAdministrators => (NextAction::SendExpiryWarningToAdministrators, true),
                 DeliveryKind::AccountCreated | DeliveryKind::Test => (NextAction::SendAccountCreated, true),
                 DeliveryKind::InactivityWarning => (NextAction::WarnInactive, self.warning_holds()),
             };

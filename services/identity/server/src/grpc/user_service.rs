@@ -538,6 +538,10 @@ fn next_step(step: &NextStep) -> ProtoNextStep {
             "send_expiry_warning",
             "They are warned that their access ends soon.".to_owned(),
         ),
+        NextAction::SendExpiryWarningToAdministrators => (
+            "send_expiry_warning_to_administrators",
+            "They are told whose access ends soon among the people in their care.".to_owned(),
+        ),
         NextAction::LapseInvitation => (
             "lapse_invitation",
             "The invitation's link dies, unless they accept before.".to_owned(),
