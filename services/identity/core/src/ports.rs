@@ -80,7 +80,7 @@ pub struct Keys {
     pub with_seats: Option<Timestamp>,
     /// Accounts come with their groups and roles.
     pub with_belonging: bool,
-    /// Accounts of tenants with a cap on mails come with the instants since this one at which a mail was sent to them (B8).
+    /// Accounts come with the mails that were sent to them since this instant, where that counts: see [`Account::mailed_at`].
     pub with_mailed_since: Option<Timestamp>,
     /// Groups that must not vanish meanwhile.
     pub groups: BTreeSet<(TenantId, GroupId)>,
@@ -226,6 +226,8 @@ pub trait Directory: Send + Sync {
         after: Option<After>,
         limit: u32,
     ) -> Result<Vec<Suppression>, StoreError>;
+    /// Why a folded address gets no mail; `None`: it does.
+    async fn suppression(&self, tenant: TenantId, key: &str) -> Result<Option<Suppression>, StoreError>;
     /// Of these users, of any tenants: the groups and roles of those who have any, in one statement each.
     async fn belongings(
         &self,

@@ -375,7 +375,7 @@ pub(crate) fn delivery_state_name(state: i32) -> Option<DeliveryStateName> {
         .find(|state| delivery_state(*state) == wanted)
 }
 
-fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
+pub(crate) fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
     match kind {
         DeliveryKind::Invitation => proto::DeliveryKind::Invitation,
         DeliveryKind::Reminder => proto::DeliveryKind::Reminder,
@@ -388,7 +388,7 @@ fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
     }
 }
 
-fn outcome(outcome: Outcome) -> proto::DeliveryOutcome {
+pub(crate) fn outcome(outcome: Outcome) -> proto::DeliveryOutcome {
     match outcome {
         Outcome::Sent => proto::DeliveryOutcome::Sent,
         Outcome::Deferred => proto::DeliveryOutcome::Deferred,

@@ -24,7 +24,7 @@ use usher_core::tenant::Tenant;
 use usher_core::user::User;
 use uuid::Uuid;
 
-use crate::entity::{group, history, invitation, outbox, role, template, tenant, user};
+use crate::entity::{group, history, invitation, outbox, role, suppression, template, tenant, user};
 use crate::error::store_error;
 use crate::load::{Locking, load, people};
 use crate::sql::{Sql, columns_of};
@@ -179,6 +179,13 @@ impl Directory for SeaStore {
             .all(&self.reader)
             .await;
         Ok(rows.map_err(store_error)?.into_iter().map(Suppression::from).collect())
+    }
+
+    async fn suppression(&self, tenant: TenantId, key: &str) -> Result<Option<Suppression>, StoreError> {
+        let row = suppression::Entity::find_by_id((tenant.0, key.to_owned()))
+            .one(&self.reader)
+            .await;
+        Ok(row.map_err(store_error)?.map(Suppression::from))
     }
 
     async fn belongings(

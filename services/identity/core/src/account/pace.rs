@@ -56,7 +56,10 @@ impl Account {
     /// Mails of some kinds of the day of an instant: those that were sent, and others that may be going out just now.
     fn mails_of_day(&self, but: &Delivery, at: Timestamp, zone: Tz, counts: impl Fn(DeliveryKind) -> bool) -> usize {
         let day = day_of(at, zone);
-        let sent = self.mailed_at.iter().filter(|(sent, kind)| *sent >= day && counts(*kind));
+        let sent = self
+            .mailed_at
+            .iter()
+            .filter(|(sent, kind)| *sent >= day && counts(*kind));
         let going = self.deliveries.iter().filter(|other| {
             let under_way = matches!(other.state, DeliveryState::Claimed(_) | DeliveryState::Transmitting(_));
             under_way && other.id != but.id && counts(other.kind)
