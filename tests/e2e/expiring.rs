@@ -121,13 +121,13 @@ fn administrators_are_told_once_a_day_whose_access_ends_soon_in_their_scope_and_
         // What happens until the mail goes out counts.
         stage.deactivate(&left).await?;
         stage.expire(&stays, Some(stage.after(90 * DAY))).await?;
-        let moved = api::RemoveGroupMembersRequest {
+        let leaves = api::RemoveGroupMembersRequest {
             tenant_id: stage.tenant.clone(),
             group_id: class.clone(),
             user_ids: vec![moves.clone()],
             options: None,
         };
-        stage.clients.groups().remove_group_members(moved).await?;
+        stage.clients.groups().remove_group_members(leaves).await?;
         stage.system.advance(16 * MINUTE).await?;
 
         let (_, subject, of_head) = told(&stage, "head", &head, 1).await?;

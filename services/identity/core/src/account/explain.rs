@@ -127,13 +127,14 @@ impl Account {
             told += " Their address gets no mail.";
         }
         if let Some(since) = self.tenant.settings.mail_paused_at {
-            told += &format!(" Mail is paused since {}", seconds(since));
+            let since = seconds(since);
             let waits = |mail: &&Delivery| matches!(mail.state, DeliveryState::Queued | DeliveryState::Deferred);
-            told += &match self.deliveries.iter().filter(waits).count() {
-                0 => ".".to_owned(),
-                1 => "; one mail to them waits.".to_owned(),
-                count => format!("; {count} mails to them wait."),
+            let held = match self.deliveries.iter().filter(waits).count() {
+                0 => String::new(),
+                1 => "; one mail to them waits".to_owned(),
+                count => format!("; {count} mails to them wait"),
             };
+            told = format!("{told} Mail is paused since {since}{held}.");
         }
         told
     }

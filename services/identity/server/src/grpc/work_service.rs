@@ -77,12 +77,11 @@ impl WorkService for App {
                     Some(letter) => letter.write(self).await?,
                     None => Some(OutgoingMail::default()),
                 };
-                match mail {
-                    Some(mail) => begin_delivery_response::Outcome::Mail(self.claimed(&claim, mail)),
-                    None => {
-                        self.withdraw(work, claim.id).await?;
-                        begin_delivery_response::Outcome::NotNeeded(not_needed(NotNeeded::Cancelled))
-                    }
+                if let Some(mail) = mail {
+                    begin_delivery_response::Outcome::Mail(self.claimed(&claim, mail))
+                } else {
+                    self.withdraw(work, claim.id).await?;
+                    begin_delivery_response::Outcome::NotNeeded(not_needed(NotNeeded::Cancelled))
                 }
             }
             Begun(Begin::NotNeeded(why), _) => begin_delivery_response::Outcome::NotNeeded(not_needed(why)),
