@@ -17,6 +17,7 @@ mod round_trip;
 mod stage;
 mod templates;
 mod timers;
+mod warned;
 
 /// Makes a test of each function, on both databases.
 macro_rules! on_both {

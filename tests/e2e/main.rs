@@ -12,6 +12,7 @@ mod creating;
 mod embedded;
 mod erasures;
 mod events;
+mod expiring;
 mod explain;
 mod groups;
 mod inactivity;

@@ -118,7 +118,7 @@ fn who_got_as_many_mails_as_the_cap_allows_is_reminded_the_next_day() -> Result<
 }
 
 /// A zone in which it is between 6 and 7 in the morning.
-fn morning_zone(stage: &Alone) -> String {
+pub(crate) fn morning_zone(stage: &Alone) -> String {
     let hour = stage.after(Duration::ZERO).seconds.rem_euclid(86_400) / 3_600;
     // East of Greenwich is Etc/GMT-1; from -14 to +12.
     let east = (6 - hour).rem_euclid(24);

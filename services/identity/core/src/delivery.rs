@@ -20,6 +20,7 @@ pub enum DeliveryKind {
     Reminder,
     AccountCreated,
     ExpiryWarning,
+    ExpiryWarningToAdministrators,
     FreshLink,
     InactivityWarning,
     Test,
@@ -27,11 +28,12 @@ pub enum DeliveryKind {
 
 impl DeliveryKind {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Invitation,
         Self::Reminder,
         Self::AccountCreated,
         Self::ExpiryWarning,
+        Self::ExpiryWarningToAdministrators,
         Self::FreshLink,
         Self::InactivityWarning,
         Self::Test,
@@ -44,6 +46,7 @@ impl DeliveryKind {
             Self::Reminder => "REMINDER",
             Self::AccountCreated => "ACCOUNT_CREATED",
             Self::ExpiryWarning => "EXPIRY_WARNING",
+            Self::ExpiryWarningToAdministrators => "EXPIRY_WARNING_TO_ADMINISTRATORS",
             Self::FreshLink => "FRESH_LINK",
             Self::InactivityWarning => "INACTIVITY_WARNING",
             Self::Test => "TEST",
@@ -68,6 +71,7 @@ impl DeliveryKind {
             Self::AccountCreated => TemplateKind::AccountCreated,
             Self::FreshLink => TemplateKind::FreshLink,
             Self::ExpiryWarning => TemplateKind::ExpiryWarning,
+            Self::ExpiryWarningToAdministrators => TemplateKind::ExpiryWarningToAdministrators,
             Self::InactivityWarning => TemplateKind::InactivityWarning,
         }
     }

@@ -4,6 +4,7 @@
 //! [`change::Changeset`], which a store ([`ports`]) writes in one transaction: rows, timers and events together.
 
 pub mod account;
+pub mod administrators;
 pub mod audit;
 pub mod bounce;
 pub mod change;

@@ -95,7 +95,9 @@ impl DeliveryKind {
     /// somebody waits for them.
     pub fn is_automatic(self) -> bool {
         match self {
-            Self::Reminder | Self::ExpiryWarning | Self::InactivityWarning => true,
+            Self::Reminder | Self::ExpiryWarning | Self::ExpiryWarningToAdministrators | Self::InactivityWarning => {
+                true
+            }
             Self::Invitation | Self::AccountCreated | Self::FreshLink | Self::Test => false,
         }
     }

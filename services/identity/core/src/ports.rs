@@ -14,7 +14,7 @@ pub use self::audit::{AuditLog, AuditQuery, Sealing};
 pub use self::erasures::{ErasureQuery, Erasures};
 pub use self::queries::{
     Activity, After, AssignmentQuery, DeliveryQuery, DeliveryRecord, FoundMail, GroupQuery, InactivityQuery,
-    InactivityStep, InvitationQuery, JobQuery, MailRef, Suppression, UserOrder, UserQuery,
+    InactivityStep, InvitationQuery, JobQuery, MailRef, Suppression, UserOrder, UserQuery, WarnedQuery,
 };
 use crate::account::{Account, Belonging, Detached};
 use crate::change::{Changeset, StoredResponse};
@@ -29,7 +29,7 @@ use crate::inactivity::InactivityRun;
 use crate::inactivity::RECENT_RUNS;
 use crate::invitation::Invitation;
 use crate::job::{ItemInput, ItemResult, Job, Selection};
-use crate::role::{Assignment, CustomRole, RoleRef};
+use crate::role::{Assignment, CustomRole, RoleRef, Scope};
 use crate::seats::{SeatEntry, SeatUsage, Seats};
 use crate::template::{TemplateKey, TemplateVersion};
 use crate::tenant::Tenant;
@@ -80,7 +80,7 @@ pub struct Keys {
     pub with_seats: Option<Timestamp>,
     /// Accounts come with their groups and roles.
     pub with_belonging: bool,
-    /// Accounts of tenants with a cap on mails come with the instants since this one at which a mail was sent to them (B8).
+    /// Accounts come with the mails that were sent to them since this instant, where that counts: see [`Account::mailed_at`].
     pub with_mailed_since: Option<Timestamp>,
     /// Groups that must not vanish meanwhile.
     pub groups: BTreeSet<(TenantId, GroupId)>,
@@ -226,6 +226,8 @@ pub trait Directory: Send + Sync {
         after: Option<After>,
         limit: u32,
     ) -> Result<Vec<Suppression>, StoreError>;
+    /// Why a folded address gets no mail; `None`: it does.
+    async fn suppression(&self, tenant: TenantId, key: &str) -> Result<Option<Suppression>, StoreError>;
     /// Of these users, of any tenants: the groups and roles of those who have any, in one statement each.
     async fn belongings(
         &self,
@@ -260,6 +262,11 @@ pub trait Directory: Send + Sync {
         horizons: &[Timestamp],
         limit: u32,
     ) -> Result<Vec<UserId>, StoreError>;
+    /// The able administrators of a tenant, with where: who is active at an instant and whose address gets mail.
+    async fn administrators(&self, tenant: TenantId, now: Timestamp) -> Result<Vec<(UserId, Scope)>, StoreError>;
+    /// One page of the people whom a mail to an administrator may be about (B9): see [`crate::account`]. Each with the
+    /// expiration, the soonest first.
+    async fn people_warned(&self, query: &WarnedQuery) -> Result<Vec<(UserId, Timestamp)>, StoreError>;
     /// Mails to people that were due before an instant and wait still: those that a pause held (B15), the longest waiting first.
     async fn waiting_mails(
         &self,

@@ -65,6 +65,9 @@ pub struct Settings {
     /// How long before the expiration of an account its owner is warned, in seconds; falling (B9).
     #[serde(default)]
     pub expiry_warning_seconds: Vec<i64>,
+    /// Whether administrators are told of the people in their care who are warned (B9).
+    #[serde(default = "tell_administrators")]
+    pub expiry_warnings_to_administrators: bool,
     /// How many mails of all kinds a person gets a day before automatic ones wait for the next; 0: no cap (B8).
     #[serde(default)]
     pub daily_mail_cap: i32,
@@ -98,6 +101,10 @@ fn erasure_deadline_seconds() -> i64 {
     30 * DAY
 }
 
+fn tell_administrators() -> bool {
+    true
+}
+
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -118,6 +125,7 @@ impl Settings {
             time_zone: String::new(),
             quiet_hours: None,
             expiry_warning_seconds: Vec::new(),
+            expiry_warnings_to_administrators: tell_administrators(),
             daily_mail_cap: 0,
             mail_paused_at: None,
             mail_resumed_at: None,

@@ -86,6 +86,7 @@ pub(crate) fn tenant(tenant: &Tenant) -> proto::Tenant {
         }),
         daily_mail_cap: settings.daily_mail_cap,
         expiry_warnings: settings.expiry_warning_seconds.iter().copied().map(seconds).collect(),
+        no_expiry_warnings_to_administrators: !settings.expiry_warnings_to_administrators,
         mail_pause_time: settings.mail_paused_at.map(time),
         inactivity_policy: settings
             .inactivity
@@ -374,19 +375,20 @@ pub(crate) fn delivery_state_name(state: i32) -> Option<DeliveryStateName> {
         .find(|state| delivery_state(*state) == wanted)
 }
 
-fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
+pub(crate) fn delivery_kind(kind: DeliveryKind) -> proto::DeliveryKind {
     match kind {
         DeliveryKind::Invitation => proto::DeliveryKind::Invitation,
         DeliveryKind::Reminder => proto::DeliveryKind::Reminder,
         DeliveryKind::AccountCreated => proto::DeliveryKind::AccountCreated,
         DeliveryKind::ExpiryWarning => proto::DeliveryKind::ExpiryWarning,
+        DeliveryKind::ExpiryWarningToAdministrators => proto::DeliveryKind::ExpiryWarningToAdministrators,
         DeliveryKind::FreshLink => proto::DeliveryKind::FreshLink,
         DeliveryKind::InactivityWarning => proto::DeliveryKind::InactivityWarning,
         DeliveryKind::Test => proto::DeliveryKind::Test,
     }
 }
 
-fn outcome(outcome: Outcome) -> proto::DeliveryOutcome {
+pub(crate) fn outcome(outcome: Outcome) -> proto::DeliveryOutcome {
     match outcome {
         Outcome::Sent => proto::DeliveryOutcome::Sent,
         Outcome::Deferred => proto::DeliveryOutcome::Deferred,

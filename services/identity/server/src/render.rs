@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use usher_content::{Facts, Mail, Rendered};
 use usher_core::account::Account;
+use usher_core::clock::Timestamp;
 use usher_core::delivery::{Delivery, DeliveryKind, TestContent};
 use usher_core::ids::UserId;
 use usher_core::template::TemplateKind;
@@ -13,6 +14,8 @@ use usher_core::user::Credential;
 use usher_proto::identity::v1::OutgoingMail;
 
 use crate::app::App;
+use crate::operations;
+use crate::operations::digest::Digest;
 use crate::operations::engine::Failure;
 
 /// A mail that is to be written, as it stood when it was claimed.
@@ -24,16 +27,16 @@ pub(crate) enum Letter {
 }
 
 impl Letter {
-    /// Writes it.
-    pub(crate) async fn write(&self, app: &App) -> Result<OutgoingMail, Failure> {
+    /// Writes it; `None`: it has nothing to say any more.
+    pub(crate) async fn write(&self, app: &App) -> Result<Option<OutgoingMail>, Failure> {
         match self {
             Self::Personal(account, delivery) => personal(app, account, delivery).await,
-            Self::Test(tenant, delivery) => test(app, tenant, delivery).await,
+            Self::Test(tenant, delivery) => test(app, tenant, delivery).await.map(Some),
         }
     }
 }
 
-async fn personal(app: &App, account: &Account, delivery: &Delivery) -> Result<OutgoingMail, Failure> {
+async fn personal(app: &App, account: &Account, delivery: &Delivery) -> Result<Option<OutgoingMail>, Failure> {
     let Account {
         tenant,
         user,
@@ -58,6 +61,20 @@ async fn personal(app: &App, account: &Account, delivery: &Delivery) -> Result<O
         .as_ref()
         .filter(|invitation| Some(invitation.id) == delivery.invitation);
     let lapses_at = invitation.map_or(delivery.give_up_at, |invitation| invitation.lapses_at);
+    // What the clock on their wall shows.
+    let zone = account.time_zone();
+    let wall = |at: Timestamp| at.with_timezone(&zone).naive_local().and_utc();
+    let mut digest = Digest::default();
+    if delivery.kind == DeliveryKind::ExpiryWarningToAdministrators {
+        match operations::digest::digest(&*app.store, user.id, delivery, app.now()).await? {
+            Some(found) => digest = found,
+            None => return Ok(None),
+        }
+        for person in &mut digest.people {
+            person.expires_at = wall(person.expires_at);
+        }
+    }
+    let (lapses_at, now) = (wall(lapses_at), wall(app.now()));
     let facts = match delivery.kind {
         DeliveryKind::Invitation | DeliveryKind::Test => Facts::Invitation { lapses_at },
         DeliveryKind::FreshLink => Facts::FreshLink { lapses_at },
@@ -66,16 +83,21 @@ async fn personal(app: &App, account: &Account, delivery: &Delivery) -> Result<O
             lapses_at,
         },
         DeliveryKind::ExpiryWarning => Facts::ExpiryWarning {
-            expires_at: delivery.give_up_at,
-            now: app.now(),
+            expires_at: wall(delivery.give_up_at),
+            now,
+        },
+        DeliveryKind::ExpiryWarningToAdministrators => Facts::ExpiryWarningToAdministrators {
+            people: &digest.people,
+            count: digest.count,
+            now,
         },
         DeliveryKind::InactivityWarning => {
             let policy = &tenant.settings.inactivity;
             let schedule = policy.schedule(user.inactive_since(), user.inactivity_warned_at, app.now());
             Facts::InactivityWarning {
-                last_login_at: user.last_login_at,
-                deactivates_at: schedule.deactivate_at,
-                now: app.now(),
+                last_login_at: user.last_login_at.map(wall),
+                deactivates_at: wall(schedule.deactivate_at),
+                now,
             }
         }
         DeliveryKind::AccountCreated => Facts::AccountCreated {
@@ -101,10 +123,10 @@ async fn personal(app: &App, account: &Account, delivery: &Delivery) -> Result<O
     let rendered = filled(chosen.template.render(&mail))?;
     let name = format!("{} {}", user.profile.first_name, user.profile.last_name);
     let outgoing = outgoing(app, tenant, delivery, name.trim(), rendered);
-    Ok(OutgoingMail {
+    Ok(Some(OutgoingMail {
         unsubscribe_url,
         ..outgoing
-    })
+    }))
 }
 
 async fn test(app: &App, tenant: &Tenant, delivery: &Delivery) -> Result<OutgoingMail, Failure> {

@@ -15,20 +15,20 @@ use usher_core::inactivity::InactivityRun;
 use usher_core::invitation::Invitation;
 use usher_core::ports::{
     After, AssignmentQuery, DeliveryQuery, DeliveryRecord, Directory, FoundMail, GroupQuery, InactivityQuery,
-    InvitationQuery, Keys, Loaded, MailRef, StoreError, Suppression, UserQuery,
+    InvitationQuery, Keys, Loaded, MailRef, StoreError, Suppression, UserQuery, WarnedQuery,
 };
-use usher_core::role::{Assignment, CustomRole};
+use usher_core::role::{Assignment, CustomRole, Scope};
 use usher_core::seats::{SeatEntry, SeatUsage};
 use usher_core::template::{TemplateKey, TemplateVersion};
 use usher_core::tenant::Tenant;
 use usher_core::user::User;
 use uuid::Uuid;
 
-use crate::entity::{group, history, invitation, outbox, role, template, tenant, user};
+use crate::entity::{group, history, invitation, outbox, role, suppression, template, tenant, user};
 use crate::error::store_error;
 use crate::load::{Locking, load, people};
 use crate::sql::{Sql, columns_of};
-use crate::{SeaStore, find_mails, list, list_people};
+use crate::{SeaStore, find_mails, list, list_people, warned};
 
 /// Keys of one statement: twice as many values are bound on SQLite, whose limit is 32,766.
 const CHUNK: usize = 10_000;
@@ -181,6 +181,13 @@ impl Directory for SeaStore {
         Ok(rows.map_err(store_error)?.into_iter().map(Suppression::from).collect())
     }
 
+    async fn suppression(&self, tenant: TenantId, key: &str) -> Result<Option<Suppression>, StoreError> {
+        let row = suppression::Entity::find_by_id((tenant.0, key.to_owned()))
+            .one(&self.reader)
+            .await;
+        Ok(row.map_err(store_error)?.map(Suppression::from))
+    }
+
     async fn belongings(
         &self,
         users: &[(TenantId, UserId)],
@@ -258,6 +265,16 @@ impl Directory for SeaStore {
         let users = list_people::to_be_warned(tenant, now, horizons, limit);
         let users: Vec<Uuid> = users.into_tuple().all(&self.reader).await.map_err(store_error)?;
         Ok(users.into_iter().map(UserId).collect())
+    }
+
+    #[tracing::instrument(name = "db.administrators", skip_all, err(level = "debug"))]
+    async fn administrators(&self, tenant: TenantId, now: Timestamp) -> Result<Vec<(UserId, Scope)>, StoreError> {
+        warned::administrators(self, tenant, now).await
+    }
+
+    #[tracing::instrument(name = "db.people_warned", skip_all, err(level = "debug"))]
+    async fn people_warned(&self, query: &WarnedQuery) -> Result<Vec<(UserId, Timestamp)>, StoreError> {
+        warned::people(self, query).await
     }
 
     #[tracing::instrument(name = "db.waiting_mails", skip_all, err(level = "debug"))]

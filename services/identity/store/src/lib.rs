@@ -31,6 +31,7 @@ mod sql;
 mod statistics;
 mod timers;
 mod transaction;
+mod warned;
 mod write;
 
 pub use config::StoreConfig;

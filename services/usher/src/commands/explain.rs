@@ -38,6 +38,22 @@ pub(super) async fn run(command: &Explain, session: &Session) -> Result<Exit, Fa
             .map(|step| vec![time::show(step.time.as_ref()), step.description.clone()]);
         output::table(&["WHEN", "WHAT"], rows)?;
     }
+    if let Some(stopped) = &answer.suppression {
+        let since = time::show(stopped.create_time.as_ref());
+        let line = format!("{} gets no mail since {since}: {}", stopped.email, stopped.cause);
+        output::lines(["", &line])?;
+    }
+    if !answer.mail_returns.is_empty() {
+        output::lines(["", "What came back of their mail, the newest first:"])?;
+        let rows = answer.mail_returns.iter().map(|mail| {
+            vec![
+                time::show(mail.time.as_ref()),
+                mail.description.clone(),
+                mail.response.clone(),
+            ]
+        });
+        output::table(&["WHEN", "WHAT", "SAID"], rows)?;
+    }
     output::lines(["", "What led here, the newest first:"])?;
     output::table(ExplainUserResponse::COLUMNS, history(&answer).into_iter())?;
     Ok(Exit::Done)

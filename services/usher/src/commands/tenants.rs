@@ -109,6 +109,9 @@ pub(crate) struct Settings {
     /// Warn nobody.
     #[arg(long, conflicts_with = "expiry_warnings")]
     no_expiry_warnings: bool,
+    /// Whether administrators are told, once a day at most, of the people in their care who are warned.
+    #[arg(long, value_name = "BOOL")]
+    expiry_warnings_to_administrators: Option<bool>,
 }
 
 /// Quiet hours, or none.
@@ -150,6 +153,10 @@ impl Settings {
         set("daily_mail_cap", self.daily_mail_cap.is_some());
         let warnings = self.no_expiry_warnings || !self.expiry_warnings.is_empty();
         set("expiry_warnings", warnings);
+        set(
+            "no_expiry_warnings_to_administrators",
+            self.expiry_warnings_to_administrators.is_some(),
+        );
         set("unsubscribe_url", self.unsubscribe_url.is_some());
         tenant.default_language = self.language.clone().unwrap_or_default();
         tenant.invitation_lifetime = self.invitation_lifetime;
@@ -166,6 +173,7 @@ impl Settings {
         tenant.time_zone = self.time_zone.clone().unwrap_or_default();
         tenant.quiet_hours = self.quiet_hours.clone().and_then(|quiet| quiet.0);
         tenant.expiry_warnings.clone_from(&self.expiry_warnings);
+        tenant.no_expiry_warnings_to_administrators = self.expiry_warnings_to_administrators == Some(false);
         tenant.daily_mail_cap = self.daily_mail_cap.unwrap_or_default();
         tenant.unsubscribe_url = self.unsubscribe_url.clone().unwrap_or_default();
         paths
@@ -324,6 +332,14 @@ fn show(session: &Session, tenant: &Tenant) -> Result<Exit, Failure> {
                 match tenant.expiry_warnings.iter().map(time::show_span).collect::<Vec<_>>() {
                     spans if spans.is_empty() => "no".into(),
                     spans => format!("{} ahead", spans.join(", ")),
+                },
+            ),
+            (
+                "Administrators",
+                if tenant.no_expiry_warnings_to_administrators || tenant.expiry_warnings.is_empty() {
+                    "not told of expiries".into()
+                } else {
+                    "told of them, once a day at most".into()
                 },
             ),
             (

@@ -131,6 +131,16 @@ impl Account {
         Ok(())
     }
 
+    /// A mail that a worker has claimed has nothing to say any more: it ends, unless the claim was lost.
+    pub fn withdraw_delivery(&mut self, id: DeliveryId, claim: ClaimId, act: &Act, changes: &mut Changeset) {
+        let Some(index) = self.index(id) else { return };
+        if !matches!(&self.deliveries[index].state, DeliveryState::Claimed(held) if held.id == claim) {
+            return;
+        }
+        let (state, kind) = (DeliveryState::Cancelled, EventType::DeliveryCancelled);
+        self.end_delivery(index, state, kind, act, changes);
+    }
+
     /// An operator settles an uncertain mail (B12).
     pub fn resolve_delivery(
         &mut self,
@@ -201,9 +211,10 @@ impl Account {
             DeliveryKind::Invitation | DeliveryKind::Reminder | DeliveryKind::FreshLink => {
                 matches!(onboarding, Some(Onboarding::Pending | Onboarding::Invited))
             }
-            DeliveryKind::AccountCreated | DeliveryKind::ExpiryWarning | DeliveryKind::InactivityWarning => {
-                onboarding == Some(Onboarding::Active)
-            }
+            DeliveryKind::AccountCreated
+            | DeliveryKind::ExpiryWarning
+            | DeliveryKind::ExpiryWarningToAdministrators
+            | DeliveryKind::InactivityWarning => onboarding == Some(Onboarding::Active),
             DeliveryKind::Test => true,
         };
         expected && self.is_current(delivery, now)
@@ -228,6 +239,9 @@ impl Account {
             }
             DeliveryKind::ExpiryWarning => {
                 self.user.expires_at == Some(delivery.give_up_at) && delivery.email == self.user.profile.email
+            }
+            DeliveryKind::ExpiryWarningToAdministrators => {
+                self.tenant.settings.tells_administrators() && delivery.email == self.user.profile.email
             }
             DeliveryKind::InactivityWarning => {
                 let warned = self.user.inactivity_warned_at;

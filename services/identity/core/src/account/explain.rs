@@ -2,7 +2,8 @@
 
 use super::Account;
 use crate::clock::Timestamp;
-use crate::delivery::{DeliveryKind, DeliveryState};
+use crate::delivery::{Delivery, DeliveryKind, DeliveryState};
+use crate::erasure::{Erasure, ErasureState};
 use crate::status::{Onboarding, Status};
 
 /// What Usher will do by itself, if nothing happens before.
@@ -24,10 +25,12 @@ pub enum NextAction {
     SendReminder,
     SendAccountCreated,
     SendExpiryWarning,
+    SendExpiryWarningToAdministrators,
     LapseInvitation,
     WarnInactive,
     DeactivateInactive,
     Expire,
+    Erase,
 }
 
 impl Account {
@@ -43,6 +46,7 @@ impl Account {
                 DeliveryKind::Invitation | DeliveryKind::FreshLink => (NextAction::SendInvitation, waiting),
                 DeliveryKind::Reminder => (NextAction::SendReminder, waiting),
                 DeliveryKind::ExpiryWarning => (NextAction::SendExpiryWarning, true),
+                DeliveryKind::ExpiryWarningToAdministrators => (NextAction::SendExpiryWarningToAdministrators, true),
                 DeliveryKind::AccountCreated | DeliveryKind::Test => (NextAction::SendAccountCreated, true),
                 DeliveryKind::InactivityWarning => (NextAction::WarnInactive, self.warning_holds()),
             };
@@ -53,7 +57,8 @@ impl Account {
             // One that may go now shows since when it waits.
             let allowed = self.may_go_at(delivery, delivery.due_at.max(now));
             let at = if allowed > now { allowed } else { delivery.due_at };
-            if wanted && pending && !self.is_mail_paused() && self.user.expires_at.is_none_or(|end| at < end) {
+            let held = self.is_mail_paused() || self.suppressed;
+            if wanted && pending && !held && self.user.expires_at.is_none_or(|end| at < end) {
                 steps.push(NextStep {
                     at,
                     action,
@@ -91,23 +96,51 @@ impl Account {
         steps
     }
 
-    /// Why this status, in a sentence; another one if mail is paused (B15).
-    pub fn summary(&self, now: Timestamp) -> String {
-        let why = self.why(now);
-        match self.tenant.settings.mail_paused_at {
-            Some(since) => {
-                let since = since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-                format!("{why} Mail is paused since {since}.")
-            }
-            None => why,
+    /// When the account is erased: by the erasure that runs, at its deletion date (U10), or whichever is first.
+    pub fn erasure_step(&self, running: Option<&Erasure>, now: Timestamp) -> Option<NextStep> {
+        if self.user.effective_status(now) == Status::Erased {
+            return None;
         }
+        let cooling = running.filter(|erasure| erasure.state == ErasureState::CoolingOff);
+        let at = cooling.and_then(|erasure| erasure.due_at).into_iter();
+        Some(NextStep {
+            at: at.chain(self.user.deletes_at).min()?,
+            action: NextAction::Erase,
+            reminder_step: 0,
+        })
+    }
+
+    /// That an erasure waits for somebody; empty: none does.
+    pub fn erasure_summary(&self, running: Option<&Erasure>) -> String {
+        let waiting = running.filter(|erasure| erasure.state == ErasureState::AwaitingApproval);
+        let told = |erasure: &Erasure| {
+            let asked = seconds(erasure.created_at);
+            format!(" Their erasure was asked for on {asked}; somebody else has to approve it.")
+        };
+        waiting.map(told).unwrap_or_default()
+    }
+
+    /// Why this status, in a sentence; others if their address gets no mail (L13) or mail is paused (B15).
+    pub fn summary(&self, now: Timestamp) -> String {
+        let mut told = self.why(now);
+        if self.suppressed {
+            told += " Their address gets no mail.";
+        }
+        if let Some(since) = self.tenant.settings.mail_paused_at {
+            let since = seconds(since);
+            let waits = |mail: &&Delivery| matches!(mail.state, DeliveryState::Queued | DeliveryState::Deferred);
+            let held = match self.deliveries.iter().filter(waits).count() {
+                0 => String::new(),
+                1 => "; one mail to them waits".to_owned(),
+                count => format!("; {count} mails to them wait"),
+            };
+            told = format!("{told} Mail is paused since {since}{held}.");
+        }
+        told
     }
 
     fn why(&self, now: Timestamp) -> String {
-        let since = self
-            .user
-            .effective_since(now)
-            .to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        let since = seconds(self.user.effective_since(now));
         match self.user.effective_status(now) {
             Status::Onboarding(Onboarding::Pending) => match self.invitation.as_ref().filter(|i| i.is_open(now)) {
                 Some(_) => "An invitation is queued; it was not handed to a mail server yet.".into(),
@@ -135,4 +168,8 @@ impl Account {
             Status::Erased => format!("Erased on {since}."),
         }
     }
+}
+
+fn seconds(at: Timestamp) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
 }

@@ -107,9 +107,10 @@ impl Detached {
 /// The call to work for a mail: the reminder worker's queue for reminders, the invitation worker's for all others.
 pub(super) fn due_event(delivery: &Delivery, user: Option<&User>, act: &Act) -> Event {
     let kind = match delivery.kind {
-        DeliveryKind::Reminder | DeliveryKind::ExpiryWarning | DeliveryKind::InactivityWarning => {
-            EventType::ReminderDue
-        }
+        DeliveryKind::Reminder
+        | DeliveryKind::ExpiryWarning
+        | DeliveryKind::ExpiryWarningToAdministrators
+        | DeliveryKind::InactivityWarning => EventType::ReminderDue,
         DeliveryKind::Invitation | DeliveryKind::AccountCreated | DeliveryKind::FreshLink | DeliveryKind::Test => {
             EventType::InvitationDue
         }

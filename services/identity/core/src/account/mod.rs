@@ -72,9 +72,9 @@ pub struct Account {
     pub seats: Seats,
     /// Their groups and roles.
     pub belonging: Belonging,
-    /// When mails were sent to them within the last [`crate::pacing::LONGEST_DAY`]. Loaded only where the command asked for it
-    /// and the tenant has a cap.
-    pub mailed_at: Vec<Timestamp>,
+    /// The mails that were sent to them within the last [`crate::pacing::LONGEST_DAY`]: when, and which. Loaded only where the
+    /// command asked for it, and the tenant has a cap or an [`DeliveryKind::ExpiryWarningToAdministrators`] waits.
+    pub mailed_at: Vec<(Timestamp, DeliveryKind)>,
 }
 
 /// What is needed to create an account.

@@ -28,7 +28,8 @@ impl Account {
     }
 
     /// When a mail that is due may go: automatic ones outside of the quiet hours only, and on a day on which the person has
-    /// not had as many as the cap allows (B8). The cap counts every mail.
+    /// not had as many as the cap allows (B8). The cap counts every mail. An administrator is told of people in their care
+    /// once a day at most (B9).
     pub(super) fn may_go_at(&self, delivery: &Delivery, due: Timestamp) -> Timestamp {
         if !delivery.kind.is_automatic() {
             return due;
@@ -36,10 +37,12 @@ impl Account {
         let zone = self.time_zone();
         let at = self.may_go_from(delivery.kind, due);
         let cap = usize::try_from(self.tenant.settings.daily_mail_cap).unwrap_or(0);
-        if cap == 0 || self.mails_of_day(delivery, at, zone) < cap {
-            return at;
+        let is_full = cap > 0 && self.mails_of_day(delivery, at, zone, |_| true) >= cap;
+        let told = || self.mails_of_day(delivery, at, zone, |kind| kind == delivery.kind) > 0;
+        if is_full || (delivery.kind == DeliveryKind::ExpiryWarningToAdministrators && told()) {
+            return self.may_go_from(delivery.kind, next_day(at, zone));
         }
-        self.may_go_from(delivery.kind, next_day(at, zone))
+        at
     }
 
     /// When a mail of a kind may be queued for, as far as the hour decides.
@@ -50,13 +53,16 @@ impl Account {
         }
     }
 
-    /// Mails of the day of an instant: those that were sent, and others that may be going out just now.
-    fn mails_of_day(&self, but: &Delivery, at: Timestamp, zone: Tz) -> usize {
+    /// Mails of some kinds of the day of an instant: those that were sent, and others that may be going out just now.
+    fn mails_of_day(&self, but: &Delivery, at: Timestamp, zone: Tz, counts: impl Fn(DeliveryKind) -> bool) -> usize {
         let day = day_of(at, zone);
-        let sent = self.mailed_at.iter().filter(|sent| **sent >= day);
+        let sent = self
+            .mailed_at
+            .iter()
+            .filter(|(sent, kind)| *sent >= day && counts(*kind));
         let going = self.deliveries.iter().filter(|other| {
             let under_way = matches!(other.state, DeliveryState::Claimed(_) | DeliveryState::Transmitting(_));
-            under_way && other.id != but.id
+            under_way && other.id != but.id && counts(other.kind)
         });
         sent.count() + going.count()
     }

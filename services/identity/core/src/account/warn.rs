@@ -2,6 +2,10 @@
 //!
 //! Who is near it is looked for by tenant, every [`WARNING_PERIOD`]: so a tenant that changes its settings changes them for
 //! everybody, and an account needs no timer of its own.
+//!
+//! With the person, those who administer them are told. Their mail names nobody before it is written: it is about the people
+//! who were warned from its creation on, until the next of its kind was created. As a mail that waits is joined and one that a
+//! worker has is not, whoever is warned is in exactly one of them.
 
 use chrono::TimeDelta;
 
@@ -17,6 +21,8 @@ use crate::timer::{Timer, TimerKey, TimerKind};
 
 /// How often accounts near their expiration are looked for: a warning is at most so late.
 pub const WARNING_PERIOD: TimeDelta = TimeDelta::minutes(15);
+/// For how long an administrator's mail is worth trying.
+const WORTH_TELLING: TimeDelta = TimeDelta::days(5);
 
 impl Account {
     /// Queues the warning that is due, if one is. Those that were missed are not sent one after the other.
@@ -50,7 +56,7 @@ impl Account {
             delivery.kind == DeliveryKind::ExpiryWarning
                 && matches!(delivery.state, DeliveryState::Queued | DeliveryState::Deferred)
         });
-        if waits || self.user.effective_status(now) != Status::ACTIVE {
+        if waits || self.suppressed || self.user.effective_status(now) != Status::ACTIVE {
             return None;
         }
         let (step, due) = self.warning_after_last(now)?;
@@ -69,7 +75,31 @@ impl Account {
     }
 }
 
+impl Account {
+    /// Queues the mail that tells an administrator of people in their care, unless one waits that will. It gathers for a while:
+    /// there may be more of them.
+    pub fn tell_of_expiries(&mut self, act: &Act, changes: &mut Changeset) -> Effect {
+        const KIND: DeliveryKind = DeliveryKind::ExpiryWarningToAdministrators;
+        self.settle(act, changes);
+        let waits = self.deliveries.iter().any(|delivery| {
+            delivery.kind == KIND && matches!(delivery.state, DeliveryState::Queued | DeliveryState::Deferred)
+        });
+        let is_able = self.user.status == Status::ACTIVE && !self.suppressed;
+        if waits || !is_able || !self.tenant.settings.tells_administrators() {
+            return Effect::Unchanged;
+        }
+        let due_at = self.may_go_from(KIND, act.now + WARNING_PERIOD);
+        self.queue_delivery(KIND, None, 0, 0, due_at, due_at + WORTH_TELLING, act, changes);
+        Effect::Changed
+    }
+}
+
 impl Settings {
+    /// Whether administrators are told of people whose expiration is near.
+    pub fn tells_administrators(&self) -> bool {
+        self.expiry_warnings_to_administrators && !self.expiry_warning_seconds.is_empty()
+    }
+
     /// For each step of the warnings: until when an account expires that is to be warned by now.
     pub fn warning_horizons(&self, now: Timestamp) -> Vec<Timestamp> {
         let ahead = self.expiry_warning_seconds.iter();

@@ -230,6 +230,26 @@ pub struct InactivityQuery {
     pub now: Timestamp,
 }
 
+/// Which people an administrator's mail is about (B9): who was warned from its creation on, until the next mail of its kind to
+/// the same administrator was created; who is still active, and expires at the instant that they were warned of.
+#[derive(Debug, Clone)]
+pub struct WarnedQuery {
+    /// Whose.
+    pub tenant: TenantId,
+    /// To whom the mail goes.
+    pub administrator: UserId,
+    /// When it was created.
+    pub since: Timestamp,
+    /// Only members of any of these groups; `None`: all.
+    pub groups: Option<BTreeSet<GroupId>>,
+    /// Where to go on: whom the last page ended with.
+    pub after: Option<(Timestamp, UserId)>,
+    /// At most so many.
+    pub limit: u32,
+    /// Whoever expires later is active.
+    pub now: Timestamp,
+}
+
 /// Which groups, by name.
 #[derive(Debug, Clone)]
 pub struct GroupQuery {

@@ -1,6 +1,7 @@
 //! The timer sweep: fires what is due. Every replica sweeps; a timer that one took is put off for the others, and fires
 //! again if nothing came of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +12,28 @@ use usher_core::account::{Effect, WARNING_PERIOD, mailed_since, set_mail_timer, 
 use usher_core::audit::Origin;
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Clock;
-use usher_core::ids::{DeliveryId, ErasureId, InvitationId};
+use usher_core::ids::{DeliveryId, ErasureId, InvitationId, TenantId, UserId};
 use usher_core::pacing::RESUMED_PER_SECOND;
 use usher_core::ports::{Keys, Store, StoreError};
+use usher_core::tenant::Settings;
 use usher_core::timer::{Timer, TimerKind};
 
+use crate::operations::digest::{administrators, with_groups};
 use crate::operations::engine::{Command, Engine, Failure};
 use crate::operations::erasure;
 use crate::operations::world::World;
 
 /// Timers taken at a time.
 const BATCH: u32 = 500;
+/// Administrators who are told in one transaction at most.
+const TOLD: usize = 1_000;
 /// How often the timers are looked at: the delay that a due timer has at most, while nothing else is due.
 const PERIOD: Duration = Duration::from_millis(250);
 /// The pause after a fault.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many people are covered, and who is told of which.
+type Told = (usize, BTreeMap<UserId, BTreeSet<UserId>>);
 
 /// Fires timers.
 pub struct Sweep {
@@ -143,39 +151,56 @@ impl Sweep {
     /// Warns those whose expiration is near (B9).
     async fn warn_of_expiry(&self, timer: &Timer) -> Result<(), Failure> {
         let (tenant, now) = (timer.key.tenant, self.clock.now());
-        let horizons = match self.store.tenant(tenant).await? {
-            Some(found) => found.settings.warning_horizons(now),
-            None => Vec::new(),
-        };
-        let near = if horizons.is_empty() {
+        let settings = self.store.tenant(tenant).await?.map(|tenant| tenant.settings);
+        let tells = settings.as_ref().is_some_and(Settings::tells_administrators);
+        let horizons = settings.map_or_else(Vec::new, |settings| settings.warning_horizons(now));
+        let mut near = if horizons.is_empty() {
             Vec::new()
         } else {
             self.store.to_be_warned(tenant, now, &horizons, BATCH).await?
         };
+        let (covered, told) = self.administrators_of(tenant, &near, tells).await?;
+        let more = covered < near.len() || near.len() >= BATCH as usize;
+        near.truncate(covered);
         let keys = Keys {
             tenants: [tenant].into(),
-            users: near.iter().map(|user| (tenant, *user)).collect(),
+            users: near.iter().chain(told.keys()).map(|user| (tenant, *user)).collect(),
             with_mail: true,
             ..Keys::default()
         };
         let command = Command::new(keys, move |world, changes| {
             let mut act = Act::by_usher(world.now, "the expiration is near");
             act.trace_parent = usher_platform::trace::current_trace_parent();
+            let mut warned = BTreeSet::new();
             for user in &near {
-                if let Ok(account) = world.account(tenant, *user) {
-                    account.warn_of_expiry(&act, changes);
+                if let Ok(account) = world.account(tenant, *user)
+                    && account.warn_of_expiry(&act, changes) == Effect::Changed
+                {
+                    warned.insert(*user);
                 }
             }
-            let pause = if near.len() < BATCH as usize {
-                WARNING_PERIOD
-            } else {
-                TimeDelta::zero()
-            };
+            // In the same transaction, so that none of those who were warned is forgotten.
+            for (administrator, people) in &told {
+                if let (false, Ok(account)) = (warned.is_disjoint(people), world.account(tenant, *administrator)) {
+                    account.tell_of_expiries(&act, changes);
+                }
+            }
+            let pause = if more { TimeDelta::zero() } else { WARNING_PERIOD };
             // Counted from the instant that was asked about: the clock may have gone on since.
             set_warning_timer(&*world.tenant(tenant)?, now + pause, changes);
             Ok(())
         });
-        self.engine.run(command).await
+        self.engine.run_apart(command).await
+    }
+
+    /// Who is to be told of which of these people; answers of how many of them that is.
+    async fn administrators_of(&self, tenant: TenantId, people: &[UserId], tells: bool) -> Result<Told, StoreError> {
+        if !tells || people.is_empty() {
+            return Ok((people.len(), BTreeMap::new()));
+        }
+        let administrators = administrators(&*self.store, tenant, self.clock.now()).await?;
+        let people = with_groups(&*self.store, tenant, people).await?;
+        Ok(administrators.share(&people, TOLD))
     }
 
     /// Lets mails go that a pause held, some hundreds at a time and evenly spread (B15).

@@ -11,6 +11,7 @@ pub(crate) mod bulk_service;
 mod delivery_service;
 mod erasure_service;
 pub(crate) mod event_service;
+mod explaining;
 mod group_service;
 pub(crate) mod inactivity_service;
 mod invitation_service;

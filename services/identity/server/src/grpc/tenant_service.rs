@@ -42,6 +42,7 @@ const PATHS: &[&str] = &[
     "quiet_hours",
     "daily_mail_cap",
     "expiry_warnings",
+    "no_expiry_warnings_to_administrators",
     "unsubscribe_url",
     "inactivity_policy",
     "erasure_cool_off",
@@ -249,6 +250,7 @@ fn is_given(tenant: &ProtoTenant, path: &str) -> bool {
         "quiet_hours" => tenant.quiet_hours.is_some(),
         "daily_mail_cap" => tenant.daily_mail_cap != 0,
         "expiry_warnings" => !tenant.expiry_warnings.is_empty(),
+        "no_expiry_warnings_to_administrators" => tenant.no_expiry_warnings_to_administrators,
         "unsubscribe_url" => !tenant.unsubscribe_url.is_empty(),
         "inactivity_policy" => tenant.inactivity_policy.is_some(),
         "erasure_cool_off" => tenant.erasure_cool_off.is_some(),
@@ -313,6 +315,9 @@ fn set(settings: &mut Settings, given: &ProtoTenant, path: &str, faults: &mut Fa
         }
         "expiry_warnings" => {
             settings.expiry_warning_seconds = given.expiry_warnings.iter().map(|ahead| ahead.seconds).collect();
+        }
+        "no_expiry_warnings_to_administrators" => {
+            settings.expiry_warnings_to_administrators = !given.no_expiry_warnings_to_administrators;
         }
         "daily_mail_cap" => settings.daily_mail_cap = given.daily_mail_cap,
         "inactivity_policy" => {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tonic::{Request, Response, Status};
 use usher_authorization::Intent;
-use usher_core::account::{Account, Effect, NewUser, NextAction, NextStep};
+use usher_core::account::{Account, Effect, NewUser};
 use usher_core::change::{Act, Changeset};
 use usher_core::group::GroupTree;
 use usher_core::ids::{TenantId, UserId};
@@ -16,9 +16,9 @@ use usher_proto::identity::v1::user_service_server::UserService;
 use usher_proto::identity::v1::{
     BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, CreateUserResponse, DeactivateUserRequest,
     DeactivateUserResponse, ExplainUserRequest, ExplainUserResponse, GetUserRequest, GetUserResponse, InitialState,
-    ListUsersRequest, ListUsersResponse, LookupUserRequest, LookupUserResponse, NextStep as ProtoNextStep,
-    ReactivateUserRequest, ReactivateUserResponse, SetUserExpirationRequest, SetUserExpirationResponse,
-    UpdateUserRequest, UpdateUserResponse, User as ProtoUser, lookup_user_request,
+    ListUsersRequest, ListUsersResponse, LookupUserRequest, LookupUserResponse, ReactivateUserRequest,
+    ReactivateUserResponse, SetUserExpirationRequest, SetUserExpirationResponse, UpdateUserRequest, UpdateUserResponse,
+    User as ProtoUser, lookup_user_request,
 };
 
 use super::profiles::{check_free, check_moved, profile, update};
@@ -44,7 +44,6 @@ const PATHS: &[&str] = &[
     "labels",
     "delete_time",
 ];
-const HISTORY: u32 = 100;
 
 #[tonic::async_trait]
 impl UserService for App {
@@ -399,17 +398,10 @@ impl UserService for App {
         let caller = Caller::of(request.metadata())?;
         self.permit_on_user(&caller, tenant, Permission::UsersExplain, user, &Intent::default())
             .await?;
-        let account = self.store.account(tenant, user).await.map_err(Failure::from)?;
-        let account = account.ok_or_else(|| not_found(&user))?;
-        let history = self.store.history(tenant, user, HISTORY).await.map_err(Failure::from)?;
+        let explained = self.explain(tenant, user).await?;
+        let explained = explained.ok_or_else(|| not_found(&user))?;
         note_read(1, body, &self.keys);
-        let now = self.now();
-        Ok(Response::new(ExplainUserResponse {
-            user: Some(convert::user(&account.user, now)),
-            summary: account.summary(now),
-            history: history.iter().map(convert::history_entry).collect(),
-            next_steps: account.next_steps(now).iter().map(next_step).collect(),
-        }))
+        Ok(Response::new(explained))
     }
 }
 
@@ -492,42 +484,5 @@ fn sort_key(user: &User, order: UserOrder) -> String {
         UserOrder::Email => user.profile.email.key().to_owned(),
         UserOrder::Created => instant_key(user.created_at),
         UserOrder::LastLogin => instant_key(user.last_login_at.unwrap_or_default()),
-    }
-}
-
-fn next_step(step: &NextStep) -> ProtoNextStep {
-    let (action, description) = match step.action {
-        NextAction::SendInvitation => ("send_invitation", "The invitation is sent.".to_owned()),
-        NextAction::SendReminder => (
-            "send_reminder",
-            format!("Reminder {} is sent, unless they accept before.", step.reminder_step),
-        ),
-        NextAction::SendAccountCreated => (
-            "send_account_created",
-            "The notification about the account is sent.".to_owned(),
-        ),
-        NextAction::SendExpiryWarning => (
-            "send_expiry_warning",
-            "They are warned that their access ends soon.".to_owned(),
-        ),
-        NextAction::LapseInvitation => (
-            "lapse_invitation",
-            "The invitation's link dies, unless they accept before.".to_owned(),
-        ),
-        NextAction::WarnInactive => (
-            "warn_inactive",
-            "They are warned of their inactivity, unless they sign in before.".to_owned(),
-        ),
-        NextAction::DeactivateInactive => (
-            "deactivate_inactive",
-            "The account is deactivated for inactivity, unless they sign in before or an administrator decides against it."
-                .to_owned(),
-        ),
-        NextAction::Expire => ("expire", "The account expires and access ends.".to_owned()),
-    };
-    ProtoNextStep {
-        time: Some(convert::time(step.at)),
-        action: action.into(),
-        description,
     }
 }

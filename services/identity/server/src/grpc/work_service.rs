@@ -75,9 +75,14 @@ impl WorkService for App {
             Begun(Begin::Claimed(claim), letter) => {
                 let mail = match letter {
                     Some(letter) => letter.write(self).await?,
-                    None => OutgoingMail::default(),
+                    None => Some(OutgoingMail::default()),
                 };
-                begin_delivery_response::Outcome::Mail(self.claimed(&claim, mail))
+                if let Some(mail) = mail {
+                    begin_delivery_response::Outcome::Mail(self.claimed(&claim, mail))
+                } else {
+                    self.withdraw(work, claim.id).await?;
+                    begin_delivery_response::Outcome::NotNeeded(not_needed(NotNeeded::Cancelled))
+                }
             }
             Begun(Begin::NotNeeded(why), _) => begin_delivery_response::Outcome::NotNeeded(not_needed(why)),
         };
@@ -259,6 +264,20 @@ fn not_needed(why: NotNeeded) -> ProtoNotNeeded {
 }
 
 impl App {
+    /// A mail that was claimed has nothing to say any more.
+    async fn withdraw(&self, work: Work, claim: ClaimId) -> Result<(), Failure> {
+        let act = by_worker();
+        let command = Command::new(work.keys(), move |world, changes| {
+            let act = act(world.now);
+            if let Some(user) = work.user {
+                let account = world.account(work.tenant, user)?;
+                account.withdraw_delivery(work.delivery, claim, &act, changes);
+            }
+            Ok(())
+        });
+        self.engine.run(command).await
+    }
+
     fn claimed(&self, claim: &Claim, mail: OutgoingMail) -> ClaimedMail {
         ClaimedMail {
             claim_id: claim.id.to_string(),

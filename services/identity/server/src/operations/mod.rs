@@ -2,6 +2,7 @@
 
 pub mod access;
 pub(crate) mod bulk;
+pub(crate) mod digest;
 pub mod engine;
 pub(crate) mod erasure;
 pub mod gather;

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, EntityTrait as _, FromQueryResult, Value};
 use usher_core::account::{Account, Detached};
 use usher_core::clock::Timestamp;
-use usher_core::delivery::Delivery;
+use usher_core::delivery::{Delivery, DeliveryKind};
 use usher_core::ids::{DeliveryId, InvitationId, TenantId, UserId};
 use usher_core::invitation::Invitation;
 use usher_core::ports::{Keys, Loaded, StoreError};
@@ -64,7 +64,7 @@ pub(crate) async fn load<C: ConnectionTrait>(db: &C, keys: &Keys, locking: Locki
         let users: Vec<_> = users.iter().map(|user| (user.tenant, user.id)).collect();
         belongings = people::belongings(db, &users).await?;
     }
-    let mut mailed = mailed(db, keys, &users, &loaded.tenants).await?;
+    let mut mailed = mailed(db, keys, &users, &loaded.tenants, &mail.deliveries).await?;
     loaded.jobs = people::jobs(db, keys, locking).await?;
     loaded.inactivity = crate::inactivity::runs(db, &keys.inactivity, locking).await?;
     loaded.erasures = erasures::erasures(db, keys, &users, locking).await?;
@@ -302,16 +302,30 @@ async fn suppressed<C: ConnectionTrait>(
     Ok(rows.map(|row| (TenantId(row.tenant_id), row.email_key)).collect())
 }
 
-/// When mails were sent to users of tenants that have a cap (B8).
+#[derive(FromQueryResult)]
+struct Mailed {
+    tenant_id: Uuid,
+    user_id: Uuid,
+    ended_at: DateTime<Utc>,
+    kind: String,
+}
+
+/// The mails that were sent to users of tenants that have a cap (B8), and to administrators whom one of a kind waits for that
+/// goes out once a day (B9).
 async fn mailed<C: ConnectionTrait>(
     db: &C,
     keys: &Keys,
     users: &[User],
     tenants: &HashMap<TenantId, Arc<Tenant>>,
-) -> Result<HashMap<AccountKey, Vec<Timestamp>>, StoreError> {
+    deliveries: &[Delivery],
+) -> Result<HashMap<AccountKey, Vec<(Timestamp, DeliveryKind)>>, StoreError> {
+    let daily = deliveries
+        .iter()
+        .filter(|mail| mail.kind == DeliveryKind::ExpiryWarningToAdministrators);
+    let daily: BTreeSet<_> = daily.filter_map(|mail| Some((mail.tenant, mail.user?))).collect();
     let capped = |user: &&User| {
         let tenant = tenants.get(&user.tenant);
-        tenant.is_some_and(|tenant| tenant.settings.daily_mail_cap > 0)
+        daily.contains(&(user.tenant, user.id)) || tenant.is_some_and(|tenant| tenant.settings.daily_mail_cap > 0)
     };
     let users: Vec<_> = users.iter().filter(capped).collect();
     let Some(since) = keys.with_mailed_since.filter(|_| !users.is_empty()) else {
@@ -319,19 +333,18 @@ async fn mailed<C: ConnectionTrait>(
     };
     let mut sql = Sql::new(
         db.get_database_backend(),
-        "SELECT d.tenant_id, d.user_id, d.ended_at AS key FROM deliveries d \
+        "SELECT d.tenant_id, d.user_id, d.ended_at, d.kind FROM deliveries d \
          WHERE d.state IN ('SENT', 'UNCERTAIN') AND d.ended_at >= ",
     );
     sql.bind(since).push(" AND (d.tenant_id, d.user_id) IN (");
     sql.set(users.iter().map(|user| [user.tenant.0.into(), user.id.0.into()]))
         .push(")");
-    let rows = Owned::<DateTime<Utc>>::find_by_statement(sql.into_statement())
-        .all(db)
-        .await;
-    let mut mailed: HashMap<AccountKey, Vec<Timestamp>> = HashMap::new();
+    let rows = Mailed::find_by_statement(sql.into_statement()).all(db).await;
+    let mut mailed: HashMap<AccountKey, Vec<(Timestamp, DeliveryKind)>> = HashMap::new();
     for row in rows.map_err(store_error)? {
         let key = (TenantId(row.tenant_id), UserId(row.user_id));
-        mailed.entry(key).or_default().push(row.key);
+        let kind = DeliveryKind::from_name(&row.kind).ok_or_else(|| unreadable("the delivery's kind", &row.kind))?;
+        mailed.entry(key).or_default().push((row.ended_at, kind));
     }
     Ok(mailed)
 }

@@ -20,6 +20,7 @@ mod m20261125_000011_activity;
 mod m20261125_000012_inactivity;
 mod m20261125_000013_bounces;
 mod m20261125_000014_erasures;
+mod m20261126_000015_warned;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000012_inactivity::Migration),
             Box::new(m20261125_000013_bounces::Migration),
             Box::new(m20261125_000014_erasures::Migration),
+            Box::new(m20261126_000015_warned::Migration),
         ]
     }
 }

@@ -119,3 +119,17 @@ fn b12_an_uncertain_mail_that_came_back_went_out() {
     let delivery = stage.changes.deliveries.values().find(|d| d.id == mail).unwrap();
     assert_eq!(delivery.state.name(), DeliveryStateName::Sent);
 }
+
+#[test]
+fn b6_mail_to_an_address_that_gets_none_does_not_come_next() {
+    let mut stage = Stage::invited();
+    let mails = |stage: &Stage| {
+        let steps = stage.account.next_steps(stage.now).into_iter();
+        steps.filter(|step| step.action == NextAction::SendReminder).count()
+    };
+    assert_eq!(mails(&stage), 1);
+    stage.account.suppressed = true;
+    assert_eq!(mails(&stage), 0);
+    let told = stage.account.summary(stage.now);
+    assert!(told.ends_with("Their address gets no mail."), "{told}");
+}

@@ -173,3 +173,28 @@ fn u10_the_deletion_date_sets_moves_and_clears_its_timer() {
     let waiting = Erasure::by_date(&stage.account, Some(erasure.clone()), &act, &mut stage.changes);
     assert_eq!(waiting.id, erasure.id, "the one that waits is taken");
 }
+
+/// B6: the end of the cool-off or the deletion date, whichever is first.
+#[test]
+fn b6_it_is_told_when_an_account_is_erased_and_that_an_erasure_waits_for_somebody() {
+    let mut stage = Stage::pending();
+    let asked = stage.ask();
+    let at =
+        |stage: &Stage, running: Option<&Erasure>| stage.account.erasure_step(running, stage.now).map(|step| step.at);
+    let week = stage.now + TimeDelta::days(7);
+    assert_eq!((at(&stage, None), at(&stage, Some(&asked))), (None, Some(week)));
+    for days in [3, 9] {
+        let date = stage.now + TimeDelta::days(days);
+        stage.account.user.deletes_at = Some(date);
+        assert_eq!(at(&stage, None), Some(date));
+        assert_eq!(at(&stage, Some(&asked)), Some(date.min(week)));
+    }
+    assert_eq!(stage.account.erasure_summary(Some(&asked)), "");
+
+    let mut stage = Stage::pending();
+    stage.settings(|settings| settings.erasure_second_approver = true);
+    let waits = stage.ask();
+    assert_eq!(at(&stage, Some(&waits)), None);
+    let told = stage.account.erasure_summary(Some(&waits));
+    assert!(told.contains("somebody else has to approve it"), "{told}");
+}

@@ -106,19 +106,24 @@ fn b8_a_reminder_whose_link_dies_over_night_is_not_sent_at_all() {
     assert_eq!(stage.state(reminder), DeliveryStateName::Cancelled);
 }
 
+fn mails_at(instants: &[&str]) -> Vec<(Timestamp, DeliveryKind)> {
+    let mails = instants.iter().map(|text| (at(text), DeliveryKind::Invitation));
+    mails.collect()
+}
+
 #[test]
 fn b8_who_had_as_many_mails_as_the_cap_allows_gets_the_reminder_the_next_day() {
     let (mut stage, reminder) = due_at_night();
     arrange(&mut stage, |settings| settings.daily_mail_cap = 2);
     stage.now = at("2026-03-29T10:00:00Z");
     // The day before does not count, nor does what is sent tomorrow.
-    stage.account.mailed_at = vec![at("2026-03-28T22:59:59Z"), at("2026-03-29T07:00:00Z")];
+    stage.account.mailed_at = mails_at(&["2026-03-28T22:59:59Z", "2026-03-29T07:00:00Z"]);
     assert!(matches!(stage.begin(reminder), Begin::Claimed(_)));
 
     let (mut stage, reminder) = due_at_night();
     arrange(&mut stage, |settings| settings.daily_mail_cap = 2);
     stage.now = at("2026-03-29T10:00:00Z");
-    stage.account.mailed_at = vec![at("2026-03-28T23:00:00Z"), at("2026-03-29T07:00:00Z")];
+    stage.account.mailed_at = mails_at(&["2026-03-28T23:00:00Z", "2026-03-29T07:00:00Z"]);
     assert_eq!(stage.begin(reminder), Begin::NotNeeded(NotNeeded::NotDue));
     assert_eq!(
         stage.mail(reminder).due_at,

@@ -94,3 +94,101 @@ fn b9_b8_warnings_keep_to_quiet_hours() {
     stage.now = mail.due_at;
     stage.send(mail.id);
 }
+
+fn tell(stage: &mut Stage) -> Effect {
+    stage
+        .decide(|account, act, changes| Ok(account.tell_of_expiries(act, changes)))
+        .unwrap()
+}
+
+#[test]
+fn b9_a_mail_to_an_administrator_that_waits_is_joined_and_one_that_a_worker_has_is_not() {
+    let mut stage = stage();
+    let from = stage.now;
+    assert_eq!(
+        (tell(&mut stage), tell(&mut stage)),
+        (Effect::Changed, Effect::Unchanged)
+    );
+    let first = stage.newest().clone();
+    assert_eq!(
+        (first.kind, first.created_at, first.due_at),
+        (
+            DeliveryKind::ExpiryWarningToAdministrators,
+            from,
+            from + crate::account::WARNING_PERIOD
+        )
+    );
+    let next = stage.account.next_steps(stage.now);
+    assert_eq!(
+        (next[0].action, next[0].at),
+        (NextAction::SendExpiryWarningToAdministrators, first.due_at)
+    );
+    stage.now = first.due_at;
+    assert!(matches!(stage.begin(first.id), Begin::Claimed(_)));
+    assert_eq!(tell(&mut stage), Effect::Changed);
+    let second = stage.newest().clone();
+    assert_eq!((second.created_at, second.id != first.id), (stage.now, true));
+    // The first is under way, then was sent: the second is for the next day.
+    stage.now = second.due_at;
+    assert_eq!(stage.begin(second.id), Begin::NotNeeded(NotNeeded::NotDue));
+    let tomorrow = crate::pacing::next_day(stage.now, chrono_tz::Tz::UTC);
+    assert_eq!(stage.mail(second.id).due_at, tomorrow);
+    stage.account.deliveries.retain(|mail| mail.id != first.id);
+    stage.account.mailed_at = vec![(first.due_at, first.kind), (tomorrow, DeliveryKind::Reminder)];
+    stage.now = tomorrow - TimeDelta::seconds(1);
+    stage.fire(second.id);
+    assert_eq!(stage.mail(second.id).due_at, tomorrow);
+    stage.now = tomorrow;
+    assert!(matches!(stage.begin(second.id), Begin::Claimed(_)));
+}
+
+#[test]
+fn b9_only_active_administrators_are_told_and_only_where_the_tenant_wants_it() {
+    let with = |change: fn(&mut Stage)| {
+        let mut stage = stage();
+        change(&mut stage);
+        tell(&mut stage)
+    };
+    let settings = |stage: &mut Stage, change: fn(&mut crate::tenant::Settings)| {
+        change(&mut Arc::make_mut(&mut stage.account.tenant).settings);
+    };
+    assert_eq!(with(|stage| stage.account.suppressed = true), Effect::Unchanged);
+    assert_eq!(
+        with(|stage| stage.account.user.status = Status::PENDING),
+        Effect::Unchanged
+    );
+    assert_eq!(with(|stage| stage.now += days(41)), Effect::Unchanged);
+
+    let mut off = stage();
+    tell(&mut off);
+    let mail = off.newest().id;
+    settings(&mut off, |settings| settings.expiry_warnings_to_administrators = false);
+    assert_eq!(tell(&mut off), Effect::Unchanged);
+    off.advance(days(1));
+    assert_eq!(off.begin(mail), Begin::NotNeeded(NotNeeded::Cancelled));
+}
+
+#[test]
+fn b9_a_mail_with_nothing_to_say_ends_for_its_claim_only() {
+    let mut stage = stage();
+    tell(&mut stage);
+    let mail = stage.newest().id;
+    stage.advance(days(1));
+    let Begin::Claimed(claim) = stage.begin(mail) else {
+        panic!("not claimed");
+    };
+    let other = crate::ids::ClaimId::mint(stage.now);
+    for (claim, state) in [
+        (other, DeliveryStateName::Claimed),
+        (claim.id, DeliveryStateName::Cancelled),
+    ] {
+        stage
+            .decide(|account, act, changes| {
+                account.withdraw_delivery(mail, claim, act, changes);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(stage.state(mail), state);
+    }
+    assert_eq!(stage.told(), [EventType::DeliveryCancelled]);
+}
