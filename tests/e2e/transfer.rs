@@ -85,18 +85,18 @@ async fn group(stage: &Together, name: &str) -> Result<String> {
     Ok(created.group.context("no group")?.group_id)
 }
 
-/// L10, L5, S13: good rows go through with everything the file says of them; each bad one is named by row, column and reason.
+/// L10, L5, S13, B8: good rows go through with everything the file says of them; each bad one is named by row, column and reason.
 #[test]
 fn good_rows_go_through_and_each_bad_one_is_named() -> Result<()> {
     together(async |stage| {
         let choir = group(&stage, "Choir").await?;
         let at = |name: &str| stage.address(name);
         let file = format!(
-            "Courriel;Prénom;Nom;Langue;Étiquettes;Groupes;Rôles;Expire le\r\n\
-             {};Zoë;d’Été;fr;Year 7|Band;Choir;learner;2099-06-30\r\n\
-             no-address;A;B;;;;;\r\n\
-             {};Ana;Silva;pt-BR;;;;\r\n\
-             {};<b>Bo</b>;B;;;Orchestra;;\r\n",
+            "Courriel;Prénom;Nom;Langue;Étiquettes;Groupes;Rôles;Expire le;Fuseau horaire\r\n\
+             {};Zoë;d’Été;fr;Year 7|Band;Choir;learner;2099-06-30;Europe/Paris\r\n\
+             no-address;A;B;;;;;;\r\n\
+             {};Ana;Silva;pt-BR;;;;;\r\n\
+             {};<b>Bo</b>;B;;;Orchestra;;;Paris\r\n",
             at("zoe"),
             at("ana"),
             at("bo"),
@@ -112,9 +112,14 @@ fn good_rows_go_through_and_each_bad_one_is_named() -> Result<()> {
             .iter()
             .map(|item| (item.position, item.column.as_str()))
             .collect();
-        assert_eq!(named, [(3, "Courriel"), (5, "Prénom"), (5, "Groupes")], "{failed:?}");
+        assert_eq!(
+            named,
+            [(3, "Courriel"), (5, "Prénom"), (5, "Fuseau horaire"), (5, "Groupes")],
+            "{failed:?}"
+        );
         let zoe = stage.looked_up("zoe").await?;
         assert_eq!((zoe.first_name.as_str(), zoe.language.as_str()), ("Zoë", "fr"));
+        assert_eq!(zoe.time_zone, "Europe/Paris");
         assert_eq!(zoe.labels, ["Band", "Year 7"]);
         assert!(zoe.expire_time.is_some());
         let members = api::ListUsersRequest {
@@ -317,16 +322,16 @@ fn a_file_that_is_no_table_of_users_is_refused() -> Result<()> {
 fn an_export_has_the_chosen_columns_carries_no_formula_and_can_be_imported_again() -> Result<()> {
     together(async |stage| {
         let file = format!(
-            "email,first_name,last_name,labels\n{},=1+1,Silva,@home|Year 7\n{},Zoë,\"d’Été\",\n",
+            "email,first_name,last_name,labels,time_zone\n{},=1+1,Silva,@home|Year 7,\n{},Zoë,\"d’Été\",,Asia/Tokyo\n",
             stage.address("ana"),
             stage.address("zoe"),
         );
         stage.import(stage.importing(ImportMode::Create), &file).await?;
-        let columns = ["email", "first_name", "last_name", "labels", "status"];
+        let columns = ["email", "first_name", "last_name", "labels", "status", "time_zone"];
         let csv = stage.export(stage.exporting(FileFormat::Csv, &columns, "fr")).await?;
         let text = String::from_utf8(csv.clone())?;
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert!(text.contains("'=1+1"), "{text}");
+        assert!(text.contains("'=1+1") && text.contains("Asia/Tokyo"), "{text}");
         assert!(
             text.lines().next().is_some_and(|heads| heads.contains("Prénom")),
             "{text}"

@@ -13,6 +13,8 @@ pub enum Field {
     LastName,
     /// Language tag.
     Language,
+    /// The time zone that the person lives by.
+    TimeZone,
     /// Labels.
     Labels,
     /// Names, paths or ids of groups.
@@ -29,12 +31,13 @@ pub enum Field {
 
 impl Field {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Email,
         Self::ExternalId,
         Self::FirstName,
         Self::LastName,
         Self::Language,
+        Self::TimeZone,
         Self::Labels,
         Self::Groups,
         Self::Roles,
@@ -51,6 +54,7 @@ impl Field {
             Self::FirstName => "first_name",
             Self::LastName => "last_name",
             Self::Language => "language",
+            Self::TimeZone => "time_zone",
             Self::Labels => "labels",
             Self::Groups => "groups",
             Self::Roles => "roles",

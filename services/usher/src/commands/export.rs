@@ -32,8 +32,8 @@ pub(crate) struct Export {
     /// The file's format; by the ending of its name if left out.
     #[arg(long, value_parser = choice!(FileFormat, "FILE_FORMAT_", ["csv", "xlsx"]))]
     format: Option<FileFormat>,
-    /// Only these columns, in this order: user_id, email, external_id, first_name, last_name, language, labels, status,
-    /// status_since, groups, roles, expires, deletes, created, activated, last_login.
+    /// Only these columns, in this order: user_id, email, external_id, first_name, last_name, language, time_zone, labels,
+    /// status, status_since, groups, roles, expires, deletes, created, activated, last_login.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     columns: Vec<String>,
     /// The language of the columns' heads, for example fr; the tenant's if left out. (--language is a filter.)

@@ -17,9 +17,9 @@ use crate::time;
 /// Create, invite, update, activate or deactivate users from a file, with a report for each row that failed.
 ///
 /// The file is CSV or .xlsx. Its first line names the columns, in any order: email (required), first_name, last_name,
-/// language, labels (separated by `|` or comma), groups, roles, expires and deletes (2027-06-30, or
-/// 2027-06-30T18:00:00+02:00; a day means its beginning in UTC), active, external_id. The usual names in other languages do
-/// as well: courriel, Vorname, Apellidos; so do those of Moodle, Docebo and 360Learning. Separators (comma, semicolon, tab)
+/// language, time_zone (Europe/Paris), labels (separated by `|` or comma), groups, roles, expires and deletes (2027-06-30,
+/// or 2027-06-30T18:00:00+02:00; a day means its beginning in UTC), active, external_id. The usual names in other languages
+/// do as well: courriel, Vorname, Apellidos; so do those of Moodle, Docebo and 360Learning. Separators (comma, semicolon, tab)
 /// and encodings (UTF-8, UTF-16, Windows-1252) are recognised.
 ///
 /// Good rows go through; each row that fails is named with its line, its column and the reason. A job of the server works
@@ -43,8 +43,8 @@ pub(crate) struct Import {
     /// The file's encoding, where it cannot be told from the bytes, for example windows-1250.
     #[arg(long, default_value = "", hide_default_value = true, value_name = "NAME")]
     encoding: String,
-    /// What a column is whose head does not tell: email, first_name, last_name, language, labels, groups, roles, expires,
-    /// deletes, external_id or active. Repeat it for several.
+    /// What a column is whose head does not tell: email, first_name, last_name, language, time_zone, labels, groups, roles,
+    /// expires, deletes, external_id or active. Repeat it for several.
     #[arg(long, value_name = "HEAD=FIELD", value_parser = head_and_field)]
     map: Vec<(String, String)>,
     /// With --mode update: also the fields that a person edited themselves.

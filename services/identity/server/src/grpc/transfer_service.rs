@@ -510,6 +510,7 @@ impl Labels {
             first_name: some(&user.profile.first_name),
             last_name: some(&user.profile.last_name),
             language: some(&user.profile.language),
+            time_zone: some(&user.profile.time_zone),
             labels: user.profile.labels.clone(),
             status: Some(user.effective_status(self.now).name().as_str().to_owned()),
             status_since: Some(user.effective_since(self.now)),

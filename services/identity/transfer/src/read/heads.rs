@@ -53,6 +53,11 @@ const HEADS: &[(Meaning, &str)] = &[
         "language lang locale preferredlanguage langue sprache idioma lingua língua taal 言語 语言 اللغة",
     ),
     (
+        Meaning::Field(Field::TimeZone),
+        "timezone tz timezonename fuseauhoraire fuseau zeitzone zonahoraria husohorario fusoorario fusohorario \
+         fusohorário tijdzone tidszone tidssone strefaczasowa タイムゾーン 时区 المنطقةالزمنية",
+    ),
+    (
         Meaning::Field(Field::Labels),
         "label labels tag tags étiquette étiquettes libellés etikett etiketten etiqueta etiquetas etichetta etichette \
          标签 タグ",

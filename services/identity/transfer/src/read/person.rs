@@ -33,6 +33,8 @@ pub struct ImportRow {
     pub last_name: Option<String>,
     /// As it stands in the file.
     pub language: Option<String>,
+    /// As it stands in the file.
+    pub time_zone: Option<String>,
     /// Labels; never empty.
     pub labels: Option<Vec<String>>,
     /// Names, paths with `/`, external ids or UUIDs, as they stand; never empty.
@@ -47,6 +49,8 @@ pub struct ImportRow {
     pub active: Option<bool>,
 }
 
+/// What Moodle writes for whoever lives by the time zone of the site.
+const SITE_ZONE: &str = "99";
 const NEVER: &[&str] = &["never", "jamais", "nie", "niemals", "nunca", "mai", "nooit"];
 const TRUE: &[&str] = &[
     "1",
@@ -169,6 +173,7 @@ impl Reader<'_> {
             first_name: text(Field::FirstName),
             last_name: text(Field::LastName),
             language: text(Field::Language),
+            time_zone: text(Field::TimeZone).filter(|zone| zone != SITE_ZONE),
             labels: list(Field::Labels, list::LABELS),
             groups: list(Field::Groups, list::NAMES),
             roles: list(Field::Roles, list::NAMES).or_else(|| level.role()),

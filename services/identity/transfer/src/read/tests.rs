@@ -12,9 +12,10 @@ fn at(text: &str) -> Timestamp {
 
 #[test]
 fn l5_a_row_tells_what_it_sets_and_leaves_the_rest_as_it_is() {
-    let heads = "email;external id;first name;last name;language;labels;groups;roles;expires;deletion date;status\n";
+    let heads =
+        "email;external id;first name;last name;language;time zone;labels;groups;roles;expires;deletion date;status\n";
     let full = row(&format!(
-        "{heads}ana@example.org;7;Ana;Lee;fr;Maths, Choir|Year 7;\"School/A; B\";coach | author;2027-06-30;never;active\n"
+        "{heads}ana@example.org;7;Ana;Lee;fr;Europe/Paris;Maths, Choir|Year 7;\"School/A; B\";coach | author;2027-06-30;never;active\n"
     ));
     let list = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
     assert_eq!(
@@ -25,6 +26,7 @@ fn l5_a_row_tells_what_it_sets_and_leaves_the_rest_as_it_is() {
             first_name: Some("Ana".into()),
             last_name: Some("Lee".into()),
             language: Some("fr".into()),
+            time_zone: Some("Europe/Paris".into()),
             labels: list(&["Maths", "Choir", "Year 7"]),
             groups: list(&["School/A", "B"]),
             roles: list(&["coach", "author"]),
@@ -37,8 +39,25 @@ fn l5_a_row_tells_what_it_sets_and_leaves_the_rest_as_it_is() {
         email: "bo@example.org".into(),
         ..ImportRow::default()
     };
-    assert_eq!(row(&format!("{heads}bo@example.org;;;;;;;;;;\n")), only);
+    assert_eq!(row(&format!("{heads}bo@example.org;;;;;;;;;;;\n")), only);
     assert_eq!(row("email\nbo@example.org\n"), only);
+}
+
+#[test]
+fn b8_a_time_zone_is_found_by_its_usual_heads_and_that_of_moodles_site_is_none_of_the_persons() {
+    for head in [
+        "Time zone",
+        "timezone",
+        "Fuseau horaire",
+        "Zeitzone",
+        "Zona horaria",
+        "Fuso horário",
+        "Tijdzone",
+    ] {
+        let told = rows(format!("email;{head}\na@x.org;Asia/Tokyo\nb@x.org;99\nc@x.org;\n").as_bytes());
+        let zones: Vec<_> = told.into_iter().map(|row| row.cells.map(|row| row.time_zone)).collect();
+        assert_eq!(zones, [Ok(Some("Asia/Tokyo".to_owned())), Ok(None), Ok(None)], "{head}");
+    }
 }
 
 #[test]

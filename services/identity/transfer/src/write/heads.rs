@@ -20,6 +20,8 @@ pub enum ExportColumn {
     LastName,
     /// Language tag.
     Language,
+    /// The time zone that the person lives by.
+    TimeZone,
     /// Labels.
     Labels,
     /// Where the account stands.
@@ -42,7 +44,7 @@ pub enum ExportColumn {
     LastLogin,
 }
 
-const HEADS: [(ExportColumn, &str, [&str; 7]); 16] = [
+const HEADS: [(ExportColumn, &str, [&str; 7]); 17] = [
     (
         ExportColumn::UserId,
         "user_id",
@@ -112,6 +114,19 @@ const HEADS: [(ExportColumn, &str, [&str; 7]); 16] = [
         ExportColumn::Language,
         "language",
         ["Language", "Langue", "Sprache", "Idioma", "Lingua", "Língua", "Taal"],
+    ),
+    (
+        ExportColumn::TimeZone,
+        "time_zone",
+        [
+            "Time zone",
+            "Fuseau horaire",
+            "Zeitzone",
+            "Zona horaria",
+            "Fuso orario",
+            "Fuso horário",
+            "Tijdzone",
+        ],
     ),
     (
         ExportColumn::Labels,
@@ -223,13 +238,14 @@ const HEADS: [(ExportColumn, &str, [&str; 7]); 16] = [
 
 impl ExportColumn {
     /// All of them, in the order that a whole export has.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UserId,
         Self::Email,
         Self::ExternalId,
         Self::FirstName,
         Self::LastName,
         Self::Language,
+        Self::TimeZone,
         Self::Labels,
         Self::Status,
         Self::StatusSince,
@@ -270,6 +286,7 @@ impl ExportColumn {
             Self::FirstName => Some(Field::FirstName),
             Self::LastName => Some(Field::LastName),
             Self::Language => Some(Field::Language),
+            Self::TimeZone => Some(Field::TimeZone),
             Self::Labels => Some(Field::Labels),
             Self::Status => Some(Field::Active),
             Self::Groups => Some(Field::Groups),
@@ -309,7 +326,7 @@ mod tests {
             let mut heads: Vec<&str> = ExportColumn::ALL.iter().map(|column| column.head(language)).collect();
             heads.sort_unstable();
             heads.dedup();
-            assert_eq!(heads.len(), 16, "{language}");
+            assert_eq!(heads.len(), 17, "{language}");
             assert!(
                 heads
                     .iter()

@@ -22,6 +22,8 @@ pub struct ExportRow {
     pub last_name: Option<String>,
     /// Language tag.
     pub language: Option<String>,
+    /// IANA name of the time zone.
+    pub time_zone: Option<String>,
     /// Labels.
     pub labels: Vec<String>,
     /// The name of the status: `INVITED`.
@@ -61,6 +63,7 @@ impl ExportRow {
             ExportColumn::FirstName => text(self.first_name.as_deref()),
             ExportColumn::LastName => text(self.last_name.as_deref()),
             ExportColumn::Language => text(self.language.as_deref()),
+            ExportColumn::TimeZone => text(self.time_zone.as_deref()),
             ExportColumn::Status => text(self.status.as_deref()),
             ExportColumn::Labels => names(&self.labels, list::LABELS),
             ExportColumn::Groups => names(&self.groups, list::NAMES),

@@ -59,6 +59,7 @@ fn ana() -> ExportRow {
         first_name: Some("Zoë \"Z\", the 1st; =x".into()),
         last_name: Some("山田 محمد".into()),
         language: Some("pt-BR".into()),
+        time_zone: Some("America/Sao_Paulo".into()),
         labels: vec!["Smith, Lee".into(), "=1|2".into()],
         status: Some("DEACTIVATED".into()),
         status_since: Some(at(1_800_000_001)),
@@ -82,6 +83,7 @@ fn expected(row: &ExportRow) -> ImportRow {
         first_name: text(&row.first_name),
         last_name: text(&row.last_name),
         language: text(&row.language),
+        time_zone: text(&row.time_zone),
         labels: list(&row.labels),
         groups: list(&row.groups),
         roles: list(&row.roles),
@@ -107,7 +109,7 @@ fn u7_an_exported_file_can_be_imported_in_every_language_and_format() {
                 notes[0].starts_with("Columns that an import does not change"),
                 "{language}: {notes:?}"
             );
-            assert_eq!(table.columns().len(), 11, "{language}");
+            assert_eq!(table.columns().len(), 12, "{language}");
             let row = table.next().unwrap().unwrap();
             assert_eq!(row.line, 2);
             assert_eq!(row.cells, Ok(expected(&ana())), "{language} {format:?}");
@@ -171,7 +173,7 @@ fn u7_texts_of_a_spreadsheet_are_texts_and_dates_are_dates() {
     assert!(formulas.used_cells().all(|(_, _, formula)| formula.is_empty()));
     let range = workbook.worksheet_range("Sheet1").unwrap();
     assert_eq!(range.get((1, 2)), Some(&Data::String("=00123".into())));
-    let date = range.get((1, 11)).unwrap();
+    let date = range.get((1, 12)).unwrap();
     assert!(matches!(date, Data::DateTime(date) if date.is_datetime()), "{date:?}");
 }
 
@@ -236,13 +238,28 @@ fn names() -> impl Strategy<Value = Vec<String>> {
 fn users() -> impl Strategy<Value = ExportRow> {
     let instants = prop::option::of((0_i64..4_000_000_000).prop_map(at));
     let statuses = prop::sample::select(vec!["PENDING", "INVITED", "ACTIVE", "DEACTIVATED", "EXPIRED"]);
-    let profile = (texts(), texts(), texts(), "[a-z]{2}(-[A-Z]{2})?");
+    let profile = (
+        texts(),
+        texts(),
+        texts(),
+        "[a-z]{2}(-[A-Z]{2})?",
+        "[A-Z][a-z]{2,5}/[A-Z][a-z_]{2,8}",
+    );
     (profile, names(), names(), names(), instants.clone(), instants, statuses).prop_map(
-        |((external_id, first_name, last_name, language), labels, groups, roles, expires, deletes, status)| ExportRow {
+        |(
+            (external_id, first_name, last_name, language, time_zone),
+            labels,
+            groups,
+            roles,
+            expires,
+            deletes,
+            status,
+        )| ExportRow {
             external_id: Some(external_id),
             first_name: Some(first_name),
             last_name: Some(last_name),
             language: Some(language),
+            time_zone: Some(time_zone),
             status: Some(status.to_owned()),
             created: expires,
             labels,
@@ -298,7 +315,7 @@ proptest! {
             let records: Vec<_> = reader.records().map(Result::unwrap).collect();
             if separator == b',' {
                 prop_assert_eq!(records.len(), users.len());
-                prop_assert!(records.iter().all(|record| record.len() == 16));
+                prop_assert!(records.iter().all(|record| record.len() == ExportColumn::ALL.len()));
             }
             for cell in records.iter().flatten() {
                 let visible = |c: &char| !c.is_whitespace() && !usher_core::email::is_invisible(*c);

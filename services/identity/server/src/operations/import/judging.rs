@@ -120,6 +120,7 @@ impl Judging<'_> {
             first_name: self.text(Field::FirstName, row.first_name, |t| text::name(t, text::MAX_NAME)),
             last_name: self.text(Field::LastName, row.last_name, |t| text::name(t, text::MAX_NAME)),
             language: self.text(Field::Language, row.language, text::language),
+            time_zone: self.text(Field::TimeZone, row.time_zone, text::time_zone),
             expires: self.instant(Field::Expires, row.expires, now),
             deletes: self.instant(Field::Deletes, row.deletes, now),
             active: row.active,

@@ -41,6 +41,8 @@ pub(crate) struct Kept {
     #[serde(skip_serializing_if = "Option::is_none")]
     language: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    time_zone: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<Vec<String>>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     groups: BTreeSet<GroupId>,
@@ -277,6 +279,7 @@ impl Rowing<'_> {
                 first_name: self.kept.first_name.clone().unwrap_or_default(),
                 last_name: self.kept.last_name.clone().unwrap_or_default(),
                 language: self.kept.language.clone().unwrap_or_default(),
+                time_zone: self.kept.time_zone.clone().unwrap_or_default(),
                 labels: self.kept.labels.clone().unwrap_or_default(),
                 ..Profile::of(email)
             },
@@ -407,8 +410,8 @@ impl Rowing<'_> {
             first_name: set("first_name", &kept.first_name),
             last_name: set("last_name", &kept.last_name),
             language: set("language", &kept.language),
+            time_zone: set("time_zone", &kept.time_zone),
             labels: kept.labels.clone(),
-            time_zone: None,
             deletes_at: kept.deletes,
         }
     }
