@@ -36,7 +36,10 @@ pub(super) fn check(dossier: &Dossier<'_>) -> Result<()> {
 fn is_automatic(mail: &Mail) -> bool {
     matches!(
         mail.kind,
-        DeliveryKind::Reminder | DeliveryKind::ExpiryWarning | DeliveryKind::InactivityWarning
+        DeliveryKind::Reminder
+            | DeliveryKind::ExpiryWarning
+            | DeliveryKind::ExpiryWarningToAdministrators
+            | DeliveryKind::InactivityWarning
     )
 }
 
@@ -156,7 +159,7 @@ fn nobody_gets_mail_after_leaving(dossier: &Dossier<'_>) -> Result<()> {
 
 fn nobody_gets_two_mails_for_one_step(dossier: &Dossier<'_>) -> Result<()> {
     let mut steps = HashSet::new();
-    for (_, mail) in &dossier.posted {
+    for (posted, mail) in &dossier.posted {
         let mail = &dossier.mails[*mail];
         let what = match mail.kind {
             DeliveryKind::ExpiryWarning => {
@@ -164,6 +167,11 @@ fn nobody_gets_two_mails_for_one_step(dossier: &Dossier<'_>) -> Result<()> {
                 format!("{expiration:?}")
             }
             DeliveryKind::InactivityWarning => format!("{:?}", dossier.inactive_since(mail.created)),
+            // B9: all of a day in one.
+            DeliveryKind::ExpiryWarningToAdministrators => {
+                ensure!(dossier.person.is_administrator, "{mail:?} to somebody who is none");
+                posted.at.with_timezone(&dossier.person.zone).date_naive().to_string()
+            }
             _ => format!("{:?}", mail.link),
         };
         ensure!(steps.insert((mail.kind, mail.step, what)), "{mail:?} comes again");
