@@ -63,13 +63,18 @@ impl Dossier<'_> {
     /// The status before an instant, and the instant since when.
     pub(super) fn status_before(&self, at: Timestamp) -> Option<(StatusName, Timestamp)> {
         let before = self.events.iter().filter(|event| event.at < at);
-        before.filter_map(|event| Some((event.to?, event.at))).last()
+        before.filter_map(|event| Some((event.to?, event.at))).next_back()
     }
 
     /// What their status may have been when something happened by itself at an instant. Orders are carried out before.
     pub(super) fn statuses_at(&self, at: Timestamp) -> Vec<StatusName> {
         let ordered = |event: &&&Event| event.at < at || (event.at == at && event.actor != USHER);
-        let first = self.events.iter().filter(ordered).filter_map(|event| event.to).last();
+        let first = self
+            .events
+            .iter()
+            .filter(ordered)
+            .filter_map(|event| event.to)
+            .next_back();
         let later = self
             .events
             .iter()
@@ -89,11 +94,11 @@ impl Dossier<'_> {
     /// The expiration that was in force after the orders of an instant, and since when it was.
     pub(super) fn expiration_at(&self, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let orders = self.person.orders.iter().filter(|(given, _)| *given <= at);
-        let set = orders.filter_map(|(given, order)| match order {
+        let mut set = orders.filter_map(|(given, order)| match order {
             Order::Expires(at) => Some((*at, *given)),
             _ => None,
         });
-        set.last().and_then(|(at, given)| Some((at?, given)))
+        set.next_back().and_then(|(at, given)| Some((at?, given)))
     }
 
     /// Every expiration that was set, with the instants between which it was in force.
