@@ -1,5 +1,7 @@
 //! The audit log (B14): what leaves an entry, who reads them, and that tampering is found. On both databases.
 
+mod over_time;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};

@@ -129,7 +129,7 @@ async fn a_tenant_has_one_open_run_and_runs_come_back_newest_first(stage: Stage)
         stage.write(changes).await
     };
     let run = |due, at| next_run(stage.tenant, &policy, &[], (due, 100), stage.after(at));
-    let (Some(mut first), Some(second)) = (run(50, 0), run(1, 60)) else {
+    let (Some(mut first), Some(mut second)) = (run(50, 0), run(1, 60)) else {
         anyhow::bail!("no runs");
     };
     assert_eq!(first.state, InactivityRunState::Parked);
@@ -145,6 +145,18 @@ async fn a_tenant_has_one_open_run_and_runs_come_back_newest_first(stage: Stage)
         inactivity: [stage.tenant].into(),
         ..Keys::default()
     };
-    assert_eq!(stage.load(&keys).await?.inactivity[&stage.tenant], [second, first]);
+    assert_eq!(
+        stage.load(&keys).await?.inactivity[&stage.tenant],
+        [second.clone(), first.clone()]
+    );
+
+    // Those that are over are not kept for good; one that was dismissed goes on sparing people.
+    second.state = InactivityRunState::Done;
+    second.ended_at = Some(stage.after(90));
+    write(&second).await?;
+    stage.store.prune_jobs(stage.after(0), stage.after(90), 100).await?;
+    assert_eq!(stage.store.inactivity_runs(stage.tenant, None, 10).await?.len(), 2);
+    stage.store.prune_jobs(stage.after(0), stage.after(91), 100).await?;
+    assert_eq!(stage.store.inactivity_runs(stage.tenant, None, 10).await?, [first]);
     Ok(())
 }

@@ -35,6 +35,15 @@ impl Plant {
         })
     }
 
+    /// With somebody's words about the person.
+    fn told(&mut self) -> Option<api::MutationOptions> {
+        let options = self.options()?;
+        Some(api::MutationOptions {
+            reason: format!("{MARK} married"),
+            ..options
+        })
+    }
+
     fn messages() -> Vec<api::Message> {
         vec![api::Message {
             language: String::new(),
@@ -180,7 +189,7 @@ impl Plant {
             update_mask: Some(prost_types::FieldMask {
                 paths: vec!["email".into(), "first_name".into()],
             }),
-            options: self.options(),
+            options: self.told(),
             ..api::UpdateUserRequest::default()
         };
         self.clients.users().update_user(request).await?;
@@ -188,7 +197,7 @@ impl Plant {
             tenant_id: self.tenant.clone(),
             user_id: user.clone(),
             messages: Self::messages(),
-            options: self.options(),
+            options: self.told(),
         };
         let sent = self.clients.invitations().send_invitation(request).await?.into_inner();
         let request = api::ResendInvitationRequest {
@@ -303,6 +312,9 @@ async fn nothing_is_left(sqlite: bool) -> Result<()> {
         "selection_chunks",
         "job_chunks",
         "jobs",
+        "history",
+        "outbox",
+        "audit",
     ] {
         ensure!(tables.contains(table), "nothing was planted in {table}: {tables:?}");
     }

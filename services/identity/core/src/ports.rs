@@ -449,8 +449,8 @@ pub trait Jobs: Send + Sync {
     async fn claim_job(&self, owner: &str, now: Timestamp, until: Timestamp) -> Result<Option<Job>, StoreError>;
     /// Gives a job back.
     async fn release_job(&self, tenant: TenantId, id: JobId, owner: &str) -> Result<(), StoreError>;
-    /// Deletes selections that can no longer be used and reports of jobs that ended before an instant, some at a time;
-    /// answers how many rows went.
+    /// Deletes selections that can no longer be used, and the reports of jobs and the runs for inactivity that were done
+    /// before an instant, some at a time; answers how many rows went.
     async fn prune_jobs(&self, now: Timestamp, ended_before: Timestamp, limit: u32) -> Result<u64, StoreError>;
 }
 

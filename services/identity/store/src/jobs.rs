@@ -241,7 +241,14 @@ impl Jobs for SeaStore {
              AND c.selection_id = s.selection_id) LIMIT ",
         );
         selections.bind(limit).push(")");
-        for sql in [of_jobs, jobs, of_selections, selections] {
+        // A run that was dismissed spares people for as long as the policy says: these few stay.
+        let mut runs = Sql::new(
+            self.backend,
+            "DELETE FROM inactivity_runs WHERE (tenant_id, run_id) IN (SELECT r.tenant_id, r.run_id \
+             FROM inactivity_runs r WHERE r.state = 'DONE' AND r.ended_at < ",
+        );
+        runs.bind(ended_before).push(" LIMIT ").bind(limit).push(")");
+        for sql in [of_jobs, jobs, of_selections, selections, runs] {
             let done = self.writer.execute_raw(sql.into_statement()).await;
             gone += done.map_err(store_error)?.rows_affected();
         }

@@ -1,7 +1,6 @@
 //! `usher audit`: who did what to whom, and whether anybody tampered with the record of it (B14).
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -13,6 +12,7 @@ use usher_proto::identity::v1::{
 
 use super::{Limit, Session, choice};
 use crate::failure::{Exit, Failure};
+use crate::file::complete;
 use crate::output::{self, Show, json};
 use crate::time;
 
@@ -53,8 +53,8 @@ pub(crate) enum Audit {
 #[derive(Debug, Args)]
 pub(crate) struct Filter {
     /// Only by this actor: the id of a user, or the name of a service.
-    #[arg(long = "by", default_value = "", hide_default_value = true, value_name = "ACTOR")]
-    actor: String,
+    #[arg(long, default_value = "", hide_default_value = true, value_name = "ACTOR")]
+    by: String,
     /// Only about this user: id, address or external id.
     #[arg(long)]
     user: Option<String>,
@@ -85,7 +85,7 @@ impl Filter {
             None => String::new(),
         };
         Ok(AuditFilter {
-            actor_id: self.actor.clone(),
+            actor_id: self.by.clone(),
             user_id,
             method: self.method.clone(),
             outcome: self.outcome.clone(),
@@ -150,17 +150,14 @@ async fn export(file: &Path, format: Option<AuditFormat>, filter: &Filter, sessi
         download(session, request, &mut std::io::stdout().lock()).await?;
         return Ok(Exit::Done);
     }
-    // It has its name when all of it is there.
-    let mut part = file.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    let failed = |cause| Failure::io(format!("cannot write {}", part.display()), cause);
-    let mut to = BufWriter::new(File::create(&part).map_err(failed)?);
-    let count = download(session, request, &mut to).await?;
-    let done = to.into_inner().map_err(|error| failed(error.into_error()))?;
-    done.sync_all()
-        .and_then(|()| std::fs::rename(&part, file))
-        .map_err(failed)?;
+    let count = complete(file, |mut to| {
+        let request = request.clone();
+        async move {
+            let count = download(session, request, &mut to).await?;
+            Ok((to, count))
+        }
+    })
+    .await?;
     output::note(&format!("{count} entries written to {}.", file.display()));
     Ok(Exit::Done)
 }

@@ -1,18 +1,21 @@
 //! What a command changed, by comparing what it writes with how things stood before: so that no command can forget it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{AuditEntry, AuditKeys, DONE, FieldChange};
 use crate::change::{Changeset, USHER};
 use crate::clock::Timestamp;
 use crate::delivery::DeliveryStateName;
+use crate::erasure::ErasureState;
 use crate::group::Group;
-use crate::ids::{DeliveryId, GroupId, InvitationId, JobId, RoleId, TenantId, UserId};
+use crate::ids::{DeliveryId, ErasureId, GroupId, InactivityRunId, InvitationId, JobId, RoleId, TenantId, UserId};
+use crate::inactivity::InactivityRunState;
 use crate::invitation::InvitationState;
 use crate::job::JobState;
 use crate::ports::Loaded;
 use crate::role::CustomRole;
+use crate::template::{Newest, TemplateKey};
 use crate::tenant::Tenant;
 use crate::user::User;
 
@@ -74,6 +77,9 @@ pub struct Known {
     groups: HashMap<(TenantId, GroupId), Group>,
     roles: HashMap<(TenantId, RoleId), CustomRole>,
     jobs: HashMap<(TenantId, JobId), JobState>,
+    inactivity_runs: HashMap<(TenantId, InactivityRunId), InactivityRunState>,
+    erasures: HashMap<(TenantId, ErasureId), ErasureState>,
+    subscribers: HashMap<TenantId, BTreeSet<String>>,
 }
 
 impl Known {
@@ -85,6 +91,8 @@ impl Known {
             groups: loaded.groups.clone(),
             roles: loaded.roles.clone(),
             jobs: loaded.jobs.iter().map(|(key, job)| (*key, job.state)).collect(),
+            erasures: loaded.erasures.iter().map(|(key, it)| (*key, it.state)).collect(),
+            subscribers: loaded.subscribers.clone(),
             ..Self::default()
         };
         for (key, account) in &loaded.accounts {
@@ -99,6 +107,9 @@ impl Known {
             for delivery in &account.deliveries {
                 known.deliveries.insert((tenant, delivery.id), delivery.state.name());
             }
+        }
+        for run in loaded.inactivity.values().flatten() {
+            known.inactivity_runs.insert((run.tenant, run.id), run.state);
         }
         for (key, test) in &loaded.detached {
             known.deliveries.insert(*key, test.0.state.name());
@@ -127,6 +138,19 @@ impl Known {
         self.roles.extend(roles.map(|(key, role)| (*key, role.clone())));
         let jobs = written.jobs.iter();
         self.jobs.extend(jobs.map(|(key, job)| (*key, job.state)));
+        let runs = written.inactivity_runs.iter();
+        self.inactivity_runs.extend(runs.map(|(key, run)| (*key, run.state)));
+        let erasures = written.erasures.iter();
+        self.erasures
+            .extend(erasures.map(|(key, erasure)| (*key, erasure.state)));
+        for ((tenant, service), is_asked) in &written.subscribers {
+            let services = self.subscribers.entry(*tenant).or_default();
+            if *is_asked {
+                services.insert(service.clone());
+            } else {
+                services.remove(service);
+            }
+        }
         self.groups.retain(|key, _| !written.deleted_groups.contains(key));
         self.roles.retain(|key, _| !written.deleted_roles.contains(key));
     }
@@ -140,6 +164,10 @@ enum About {
     Group(GroupId),
     Role(RoleId),
     Job(JobId),
+    InactivityRun(InactivityRunId),
+    Template(TemplateKey),
+    /// A service that is asked to erase its part.
+    Subscriber(String),
     Address(String),
     /// A mail to nobody in particular: a test.
     Mail(DeliveryId),
@@ -163,6 +191,8 @@ pub fn changes(
     tenants(known, written, &mut found);
     places(known, written, &mut found);
     suppressions(known, written, keys, &mut found);
+    templates(known, written, &mut found);
+    over_time(known, written, &mut found);
     for (key, job) in &written.jobs {
         let before = known.jobs.get(key).map(|state| state.as_str().to_owned());
         let fields = found.entry((key.0, About::Job(key.1))).or_default();
@@ -331,6 +361,51 @@ fn places(known: &Known, written: &Changeset, found: &mut Collected) {
         let fields = found.entry((key.0, About::Role(key.1))).or_default();
         push(fields, "name", known.roles.get(key).map(|it| it.name.clone()), None);
         fields.push(FieldChange::new("role_id", Some(key.1.to_string()), None));
+    }
+}
+
+/// Which version of a template holds; what it says is kept with the version.
+fn templates(known: &Known, written: &Changeset, found: &mut Collected) {
+    for saved in &written.templates {
+        let tenant = known.tenants.get(&saved.tenant);
+        let before = tenant.and_then(|tenant| tenant.templates.0.get(&saved.key)).copied();
+        let fields = found
+            .entry((saved.tenant, About::Template(saved.key.clone())))
+            .or_default();
+        let version = before.map(|newest| newest.version.to_string());
+        push(fields, "version", version, Some(saved.version.to_string()));
+        let words = |is_own: bool| Some(if is_own { "own" } else { "default" }.to_owned());
+        let was_own = before.is_some_and(|Newest { own, .. }| own);
+        push(fields, "content", words(was_own), words(saved.content.is_some()));
+        name_it(fields, "template", saved.key.to_string());
+    }
+}
+
+/// Runs of deactivations for inactivity, erasures, and who is asked to erase their part.
+fn over_time(known: &Known, written: &Changeset, found: &mut Collected) {
+    for (key, after) in &written.inactivity_runs {
+        let before = known.inactivity_runs.get(key).map(|state| state.as_str().to_owned());
+        let fields = found.entry((key.0, About::InactivityRun(key.1))).or_default();
+        let is_new = before.is_none();
+        push(fields, "state", before, Some(after.state.as_str().to_owned()));
+        if is_new {
+            push(fields, "due", None, Some(after.due.to_string()));
+            push(fields, "active", None, Some(after.active.to_string()));
+        }
+        name_it(fields, "run_id", key.1.to_string());
+    }
+    for (key, after) in &written.erasures {
+        let name = |state: ErasureState| format!("{} {}", state.as_str(), after.id);
+        let before = known.erasures.get(key).copied().map(name);
+        let fields = found.entry((key.0, About::User(after.user))).or_default();
+        push(fields, "erasure", before, Some(name(after.state)));
+    }
+    for ((tenant, service), is_asked) in &written.subscribers {
+        let was_asked = known.subscribers.get(tenant).is_some_and(|it| it.contains(service));
+        if was_asked != *is_asked {
+            let fields = found.entry((*tenant, About::Subscriber(service.clone()))).or_default();
+            fields.push(gained("erasure_subscriber", service.clone(), *is_asked));
+        }
     }
 }
 

@@ -76,8 +76,8 @@ pub const TABLES: &[(&str, &[&str], Fate)] = &[
     ("history", &["event_type"], IDS),
     ("selection_chunks", &["items"], Fate::Traces),
     ("job_chunks", &["outcomes"], Fate::Traces),
-    ("jobs", &["action"], Fate::Traces),
-    ("jobs", &["state", "actor", "reason", "request_id", "lease_owner"], IDS),
+    ("jobs", &["action", "reason"], Fate::Traces),
+    ("jobs", &["state", "actor", "request_id", "lease_owner"], IDS),
     (
         "erasures",
         &["body"],
@@ -90,11 +90,8 @@ pub const TABLES: &[(&str, &[&str], Fate)] = &[
         &["digest"],
         Fate::Stays("a keyed hash, so that whoever comes back is known"),
     ),
-    (
-        "outbox",
-        &["event_type", "body"],
-        Fate::Stays("ids and statuses by design; pruned (retention.events_days)"),
-    ),
+    ("outbox", &["body"], Fate::Traces),
+    ("outbox", &["event_type"], IDS),
     ("audit", &["reason", "request_id", "details", "salt"], Fate::Redacted),
     (
         "audit",

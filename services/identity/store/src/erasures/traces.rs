@@ -90,14 +90,17 @@ async fn of_account(store: &SeaStore, tenant: TenantId, id: ErasureId) -> Result
     let mut sql = of_user("UPDATE deliveries SET email = '', email_key = '', test = NULL, bounce = NULL");
     sql.push(" AND (email <> '' OR test IS NOT NULL OR bounce IS NOT NULL)");
     count.run("deliveries", sql).await?;
+    // The partial index on the outbox is in these words.
     let without = if backend == DbBackend::Postgres {
-        "UPDATE history SET body = (body::jsonb - 'reason')::text"
+        "body = (body::jsonb - 'reason')::text"
     } else {
-        "UPDATE history SET body = json_remove(body, '$.reason')"
+        "body = json_remove(body, '$.reason')"
     };
-    let mut sql = of_user(without);
-    sql.push(" AND body LIKE '%\"reason\":%'");
-    count.run("history", sql).await?;
+    for table in ["history", "outbox"] {
+        let mut sql = of_user(&format!("UPDATE {table} SET {without}"));
+        sql.push(" AND body LIKE '%\"reason\":%'");
+        count.run(table, sql).await?;
+    }
     by_address(&mut count, store, tenant).await?;
     save(store, &txn, &erasure).await?;
     txn.commit().await.map_err(store_error)?;
@@ -379,16 +382,23 @@ impl Sweep<'_> {
             after = last.job_id;
             for row in &rows {
                 let mut whom = self.finder.in_report(&row.action);
+                whom.extend(self.finder.in_report(&row.reason));
                 whom.extend(about.get(&row.job_id).filter(|_| row.total == 1));
                 let action: JobAction =
                     serde_json::from_str(&row.action).map_err(|error| unreadable("the action", error))?;
-                self.rewrite_action(row.job_id, action, whom).await?;
+                self.rewrite_texts(row.job_id, action, &row.reason, whom).await?;
             }
         }
     }
 
-    async fn rewrite_action(&self, job: Uuid, mut action: JobAction, whom: BTreeSet<usize>) -> Result<(), StoreError> {
-        if whom.is_empty() || !action.drop_texts() {
+    async fn rewrite_texts(
+        &self,
+        job: Uuid,
+        mut action: JobAction,
+        reason: &str,
+        whom: BTreeSet<usize>,
+    ) -> Result<(), StoreError> {
+        if whom.is_empty() || (!action.drop_texts() && reason.is_empty()) {
             return Ok(());
         }
         let key = [("tenant_id", self.tenant.0.into()), ("job_id", job.into())];
@@ -396,6 +406,7 @@ impl Sweep<'_> {
         lock::<job::Entity>(&txn, "jobs", &key).await?;
         let text = serde_json::to_string(&action).map_err(|error| unreadable("the action", error))?;
         self.put(&txn, ("jobs", "action"), text, &key).await?;
+        self.put(&txn, ("jobs", "reason"), String::new(), &key).await?;
         let mut counts = Counts::new();
         count(&mut counts, whom);
         self.count(&txn, "jobs", &counts).await?;

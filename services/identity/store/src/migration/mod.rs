@@ -21,6 +21,7 @@ mod m20261125_000012_inactivity;
 mod m20261125_000013_bounces;
 mod m20261125_000014_erasures;
 mod m20261126_000015_warned;
+mod m20261127_000016_erasing_reasons;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000013_bounces::Migration),
             Box::new(m20261125_000014_erasures::Migration),
             Box::new(m20261126_000015_warned::Migration),
+            Box::new(m20261127_000016_erasing_reasons::Migration),
         ]
     }
 }
