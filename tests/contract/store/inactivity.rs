@@ -4,7 +4,7 @@ use anyhow::Result;
 use usher_core::change::Changeset;
 use usher_core::ids::UserId;
 use usher_core::inactivity::{InactivityPolicy, InactivityRun, InactivityRunState, next_run};
-use usher_core::ports::{Directory as _, InactivityQuery, InactivityStep, Keys};
+use usher_core::ports::{Directory as _, InactivityQuery, InactivityStep, Jobs as _, Keys};
 use usher_core::role::{Assignment, BuiltInRole, RoleRef, Scope};
 use usher_core::status::Status;
 use usher_core::user::User;

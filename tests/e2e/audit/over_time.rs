@@ -98,7 +98,7 @@ async fn erasures(office: &Office) -> Result<()> {
     service
         .cancel_erasure(api::CancelErasureRequest {
             tenant_id: office.tenant.clone(),
-            erasure_id: erasure.clone(),
+            erasure_ids: vec![erasure.clone()],
             ..api::CancelErasureRequest::default()
         })
         .await?;
