@@ -197,7 +197,7 @@ impl School {
     }
 }
 
-/// S2, S3, S5, S7, S13, L1, L10, L14, B4, B5: issue 2, "How it is shown", 2.
+/// S2, S3, S5, S7, S13, L1, L10, L14, B4, B5
 #[test]
 fn five_hundred_people_come_in_by_csv_are_reminded_accept_and_leave_on_their_day() -> Result<()> {
     apart(async {

@@ -37,7 +37,7 @@ use crate::stage::{PASSWORD, platform};
 /// People who act at once.
 const AT_ONCE: usize = 16;
 
-/// B8, B9, B10, B13, B15, L13, L14, S5, S12, U8, U10: issue 4, "How it is shown", 2.
+/// B8, B9, B10, B13, B15, L13, L14, S5, S12, U8, U10
 #[test]
 fn a_year_of_a_thousand_people_on_sqlite_keeps_every_law_every_day() -> Result<()> {
     years(async || {
@@ -46,7 +46,7 @@ fn a_year_of_a_thousand_people_on_sqlite_keeps_every_law_every_day() -> Result<(
     })
 }
 
-/// B8, B9, B10, B13, B15, L13, L14, S5, S12, U8, U10: issue 4, "How it is shown", 2.
+/// B8, B9, B10, B13, B15, L13, L14, S5, S12, U8, U10
 #[test]
 fn a_year_of_a_thousand_people_on_postgresql_keeps_every_law_every_day() -> Result<()> {
     years(async || Postgres::shared().await?.database().await)
