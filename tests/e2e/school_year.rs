@@ -217,7 +217,7 @@ fn five_hundred_people_come_in_by_csv_are_reminded_accept_and_leave_on_their_day
             tenant,
         };
         let lap = |what: &str| println!("school year: {:>5.1} s {what}", began.elapsed().as_secs_f64());
-        lap("four processes are ready");
+        lap("five processes are ready");
 
         let people = people();
         let leave = Timestamp {

@@ -1,4 +1,4 @@
-//! Usher as it is deployed, for a test: the four processes against PostgreSQL and RabbitMQ, or the service alone on
+//! Usher as it is deployed, for a test: the five processes against PostgreSQL and RabbitMQ, or the service alone on
 //! SQLite; a mail server beside it, and a clock that the test moves.
 
 use std::collections::BTreeMap;

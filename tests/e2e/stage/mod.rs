@@ -1,4 +1,4 @@
-//! The deployment that most tests share: four processes, PostgreSQL, RabbitMQ and a mail server that does what it is told.
+//! The deployment that most tests share: five processes, PostgreSQL, RabbitMQ and a mail server that does what it is told.
 //! Each test has a tenant and a mail domain of its own. Tests that move the clock or stop a process have it for themselves
 //! meanwhile.
 

@@ -17,7 +17,7 @@ pub(crate) const PEOPLE: usize = 2_000;
 pub(crate) const PEOPLE_OF_A_CALL: usize = 20;
 /// So many calls follow each kill, until all have been made. With the first ones nothing has been killed yet.
 const CALLS_AFTER_A_KILL: usize = 5;
-/// How often each of the four processes is killed.
+/// How often each process is killed.
 const KILLS_OF_EACH: usize = 10;
 /// How the broker is restarted, evenly between the kills: stopped in order, or killed too.
 pub(crate) const BROKER_RESTARTS: [Stop; 3] = [Stop::Killed, Stop::InOrder, Stop::Killed];

@@ -1,4 +1,4 @@
-//! `usher up`: the identity service, the three workers and the bus in one process, on a folder of its own. For trying,
+//! `usher up`: the identity service, the four workers and the bus in one process, on a folder of its own. For trying,
 //! developing and small installations; the code is that of the processes, only the ports differ.
 
 mod administration;

@@ -76,7 +76,7 @@ pub(super) fn load(folder: &Folder, smtp: Option<&str>, file: Option<&Path>) -> 
         return Err(ConfigError::invalid("grpc.listen", problem).into());
     }
     if sections.bus.url.is_some() {
-        let problem = "`usher up` carries events by itself; run the four processes to use RabbitMQ";
+        let problem = "`usher up` carries events by itself; run the five processes to use RabbitMQ";
         return Err(ConfigError::invalid("bus.url", problem).into());
     }
     let Smtp {
