@@ -94,7 +94,7 @@ async fn erasures(office: &Office) -> Result<()> {
     let erasure = asked.erasures.first().context("an erasure")?.erasure_id.clone();
     let entry = office.newest("ErasureService/RequestErasure").await?;
     assert_eq!((&entry.actor_id, &entry.user_id), (&office.admin, &office.ana));
-    assert_eq!(fields(&entry)["erasure"], change("", &format!("SCHEDULED {erasure}")));
+    assert_eq!(fields(&entry)["erasure"], change("", &format!("COOLING_OFF {erasure}")));
     service
         .cancel_erasure(api::CancelErasureRequest {
             tenant_id: office.tenant.clone(),
@@ -103,7 +103,7 @@ async fn erasures(office: &Office) -> Result<()> {
         })
         .await?;
     let told = fields(&office.newest("ErasureService/CancelErasure").await?);
-    let (before, after) = (format!("SCHEDULED {erasure}"), format!("CANCELLED {erasure}"));
+    let (before, after) = (format!("COOLING_OFF {erasure}"), format!("CANCELLED {erasure}"));
     assert_eq!(told["erasure"], change(&before, &after));
     Ok(())
 }
