@@ -108,7 +108,7 @@ async fn copy(floor: &mut PgConnection, tenant: Uuid, people: usize) -> Result<f
     let octets = |count: usize| format!("\\x{}", "00".repeat(count));
     let (salt, digest, code) = (octets(16), octets(32), octets(33));
     for number in 0..people {
-        let (user, event) = (Uuid::new_v4(), Uuid::new_v4());
+        let (user, event) = (Uuid::now_v7(), Uuid::now_v7());
         let address = format!("person{number}@example.org");
         // Writing to a String cannot fail.
         let _ = writeln!(
@@ -120,7 +120,8 @@ async fn copy(floor: &mut PgConnection, tenant: Uuid, people: usize) -> Result<f
         let _ = writeln!(files[2], "{tenant},{user},{event},user.created,1,{body},{at}");
         let _ = writeln!(
             files[3],
-            "{tenant},{event},{at},bench,,TransferService/ImportUsers,,OK,{user},{tenant},,,{details},{salt},{digest},{code}"
+            "{tenant},{event},{at},bench,\"\",TransferService/ImportUsers,\"\",OK,{user},{tenant},\"\",\"\",{details},{salt},\
+             {digest},{code}"
         );
     }
     let began = Instant::now();
