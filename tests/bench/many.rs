@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use chrono::{DateTime, TimeDelta};
 use futures::stream;
 use sqlx::{Connection as _, PgConnection};
+use usher_core::ids::{EventId, UserId};
 use usher_proto::identity::v1::bulk_action::Action;
 use usher_proto::identity::v1::import_users_request::Part;
 use usher_proto::identity::v1::{
@@ -108,7 +110,9 @@ async fn copy(floor: &mut PgConnection, tenant: Uuid, people: usize) -> Result<f
     let octets = |count: usize| format!("\\x{}", "00".repeat(count));
     let (salt, digest, code) = (octets(16), octets(32), octets(33));
     for number in 0..people {
-        let (user, event) = (Uuid::now_v7(), Uuid::now_v7());
+        // Ids rise, as ours do.
+        let minted = DateTime::UNIX_EPOCH + TimeDelta::milliseconds(i64::try_from(number)?);
+        let (user, event) = (UserId::mint(minted), EventId::mint(minted));
         let address = format!("person{number}@example.org");
         // Writing to a String cannot fail.
         let _ = writeln!(
