@@ -53,9 +53,14 @@ fn mails_were_sent_as_the_ledger_says(dossier: &Dossier<'_>) -> Result<()> {
         } else {
             DeliveryState::Sent
         };
-        ensure!(mail.state == state, "{posted:?} is {mail:?}");
+        // A mail that comes back had been sent, whether it was known or not (L13).
+        let returned = dossier.of(EventType::DeliveryBounced);
+        let mut returned = returned.chain(dossier.of(EventType::DeliveryComplained));
+        let is_settled =
+            posted.uncertain && mail.state == DeliveryState::Sent && returned.any(|event| Some(event.at) == mail.ended);
+        ensure!(is_settled || mail.state == state, "{posted:?} is {mail:?}");
         ensure!(
-            mail.ended == Some(posted.at),
+            is_settled || mail.ended == Some(posted.at),
             "{posted:?} ended at another time: {mail:?}"
         );
         ensure!(

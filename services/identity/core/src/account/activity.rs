@@ -44,6 +44,10 @@ impl Account {
         // Whoever signs in after a warning is no longer inactive (B10). Written with the sign-in.
         self.user.inactivity_warned_at = self.user.inactivity_warned_at.filter(|warned| *warned > at);
         changes.put_login(self.user.tenant, self.user.id, at);
+        // Nor is whoever had signed in before it, as is only known now: the next warning is not to wait for the end of this one.
+        if !self.warning_holds() {
+            self.withdraw_warning(changes);
+        }
         Effect::Changed
     }
 

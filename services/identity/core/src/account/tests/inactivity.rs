@@ -99,10 +99,12 @@ fn b10_a_sign_in_that_is_reported_late_makes_the_warning_one_that_came_too_early
     stage
         .decide(|account, act, changes| account.record_activity(ActivityKind::SignIn, before, act, changes))
         .unwrap();
+    assert_eq!(stage.account.user.inactivity_warned_at, None);
     stage.advance(days(30));
     assert_eq!(stage.show_out(), Effect::Unchanged);
-    assert_eq!(stage.account.user.inactivity_warned_at, None);
-    stage.advance(days(20));
+    stage.advance(days(19));
+    assert_eq!(stage.warn(), Effect::Unchanged, "90 days from that sign-in");
+    stage.advance(days(1));
     assert_eq!(stage.warn(), Effect::Changed);
 }
 
