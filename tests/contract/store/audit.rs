@@ -28,12 +28,12 @@ on_both! {
     b14_a_chain_whose_end_was_tampered_with_is_not_gone_on_with,
 }
 
-fn keys() -> Arc<AuditKeys> {
+pub(super) fn keys() -> Arc<AuditKeys> {
     let key = AuditKey::try_new(1, &[1; 32]).expect("long enough");
     Arc::new(AuditKeys::try_new(key, Vec::new()).expect("one key"))
 }
 
-fn entry(stage: &Stage, seconds: i64) -> AuditEntry {
+pub(super) fn entry(stage: &Stage, seconds: i64) -> AuditEntry {
     AuditEntry {
         tenant: stage.tenant,
         at: stage.after(seconds),
@@ -51,7 +51,7 @@ fn entry(stage: &Stage, seconds: i64) -> AuditEntry {
 }
 
 /// Seals everything that waits.
-async fn seal_all(store: &SeaStore, stage: &Stage) -> Result<()> {
+pub(super) async fn seal_all(store: &SeaStore, stage: &Stage) -> Result<()> {
     let now = stage.after(100);
     loop {
         let sealing = store.seal_audit(stage.tenant, &keys(), now, stage.now, 7).await?;
@@ -63,7 +63,7 @@ async fn seal_all(store: &SeaStore, stage: &Stage) -> Result<()> {
     }
 }
 
-async fn verdict(stage: &Stage) -> Result<Verdict> {
+pub(super) async fn verdict(stage: &Stage) -> Result<Verdict> {
     let keys = keys();
     let head = stage.store.audit_head(stage.tenant).await?;
     let mut verifier = Verifier::new(&keys, stage.tenant, head.as_ref(), 100);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
+use usher_core::audit::AuditEntry;
 use usher_core::change::{Changeset, StoredResponse};
 use usher_core::delivery::{Attempt, Outcome, Phase};
 use usher_core::erasure::{Erasure, ErasureReason, ErasureState};
@@ -12,17 +13,18 @@ use usher_core::ids::{ClaimId, ErasureId, JobId, SelectionId};
 use usher_core::job::{
     ChunkKey, Counts, ImportHeads, ImportMode, ItemInput, ItemOutcome, ItemResult, Job, JobAction, JobState,
 };
-use usher_core::ports::{Erasures as _, Jobs as _, Keys, StoreError};
+use usher_core::ports::{AuditLog as _, AuditQuery, Erasures as _, Jobs as _, Keys, StoreError};
 use usher_core::status::Status;
 use usher_core::user::User;
 use usher_store::{ERASED_TABLES, Fate};
 use uuid::Uuid;
 
-use super::on_both;
 use super::stage::{Stage, address, creating, inviting, mailing};
+use super::{audit, on_both};
 
 on_both! {
     every_trace_of_a_person_goes_once_and_the_neighbours_stay,
+    entries_about_nobody_in_particular_that_tell_of_a_person_go_too,
     an_account_has_one_erasure_that_runs,
     addresses_are_remembered_by_their_hashes_only,
     no_column_that_can_hold_a_text_is_forgotten,
@@ -161,7 +163,10 @@ async fn every_trace_of_a_person_goes_once_and_the_neighbours_stay(stage: Stage)
     changes.users.insert((ana.tenant, ana.id), ana.clone());
     stage.write(changes).await?;
     for _ in 0..2 {
-        stage.store.erase_traces(stage.tenant, &[asked.id]).await?;
+        stage
+            .store
+            .erase_traces(stage.tenant, &[asked.id], &audit::keys())
+            .await?;
     }
 
     let done = stage.store.erasure(stage.tenant, asked.id).await?.context("gone")?;
@@ -213,6 +218,61 @@ async fn every_trace_of_a_person_goes_once_and_the_neighbours_stay(stage: Stage)
     );
     let account = &loaded.accounts[&(stage.tenant, joana.id)];
     assert_eq!(account.deliveries, [mails.pop().context("no mail")?]);
+    Ok(())
+}
+
+async fn entries_about_nobody_in_particular_that_tell_of_a_person_go_too(stage: Stage) -> Result<()> {
+    let (mut ana, bo) = (stage.person("ana"), stage.person("bo"));
+    stage.write(creating([&ana, &bo])).await?;
+    let [alone, together] = [1, 2].map(|number| JobId(Uuid::from_u128(number)));
+    let about = |subject: Option<&User>, job, reason: &str| AuditEntry {
+        subject: subject.map(|user| user.id),
+        job,
+        reason: reason.into(),
+        ..audit::entry(&stage, 0)
+    };
+    let entries = [
+        about(None, Some(alone), "she married"),
+        about(Some(&ana), Some(alone), "she married"),
+        about(None, Some(together), "end of year"),
+        about(Some(&ana), Some(together), "end of year"),
+        about(Some(&bo), Some(together), "end of year"),
+        about(None, None, "as ana@example.org wants it"),
+        about(None, None, "as joana@example.org wants it"),
+    ];
+    let rows: Vec<_> = entries.into_iter().map(|entry| audit::keys().sign(entry)).collect();
+    stage.store.append_audit(&rows).await?;
+    audit::seal_all(&stage.store, &stage).await?;
+
+    let asked = erasure(&stage, &ana);
+    ana.status = Status::Erased;
+    let mut changes = writing(&asked);
+    changes.users.insert((ana.tenant, ana.id), ana.clone());
+    stage.write(changes).await?;
+    for _ in 0..2 {
+        stage
+            .store
+            .erase_traces(stage.tenant, &[asked.id], &audit::keys())
+            .await?;
+    }
+
+    let done = stage.store.erasure(stage.tenant, asked.id).await?.context("gone")?;
+    assert_eq!(done.counts.get("audit"), Some(&2), "once each");
+    let mut left = Vec::new();
+    for row in stage.store.list_audit(&AuditQuery::all(stage.tenant, 100)).await? {
+        if row.subject.is_none() {
+            left.push((row.reason, row.redaction.is_some()));
+        }
+    }
+    left.sort();
+    let expected = [
+        (String::new(), true),
+        (String::new(), true),
+        ("as joana@example.org wants it".into(), false),
+        ("end of year".into(), false),
+    ];
+    assert_eq!(left, expected);
+    assert_eq!(audit::verdict(&stage).await?.faults, []);
     Ok(())
 }
 

@@ -119,7 +119,7 @@ impl Plant {
             tenant_id: self.tenant.clone(),
             digest: preview.digest,
             action: Some(api::BulkAction { action: Some(action) }),
-            options: self.options(),
+            options: self.told(),
         };
         let started = self.clients.bulk().start_bulk(request).await?.into_inner();
         self.ended(&started.job.context("no job")?).await

@@ -133,7 +133,8 @@ impl AuditKeys {
             }
             (None, Some(redaction)) => {
                 let is_blank = row.reason.is_empty() && row.request_id.is_empty();
-                let proof = |key: &AuditKey| redaction_code(key, row.tenant, row.subject, redaction.erasure);
+                let of = row.subject.map_or(row.id.0, |user| user.0);
+                let proof = |key: &AuditKey| redaction_code(key, row.tenant, of, redaction.erasure);
                 match self.check(&redaction.proof, proof) {
                     Check::Right if is_blank => None,
                     Check::UnknownKey => Some(FaultKind::UnknownKey),
@@ -147,7 +148,12 @@ impl AuditKeys {
     /// What shows that it was Usher who erased a person's data from their rows: nobody without a key can make it, and it
     /// fits no row about anybody else.
     pub fn redaction(&self, tenant: TenantId, user: UserId, erasure: Uuid) -> Vec<u8> {
-        redaction_code(&self.signing, tenant, Some(user), erasure)
+        redaction_code(&self.signing, tenant, user.0, erasure)
+    }
+
+    /// The same for one row that is about nobody in particular: it fits no other.
+    pub fn redaction_of_entry(&self, tenant: TenantId, entry: AuditId, erasure: Uuid) -> Vec<u8> {
+        redaction_code(&self.signing, tenant, entry.0, erasure)
     }
 
     /// A keyed digest, for what must be told apart but not told.
@@ -269,9 +275,9 @@ fn link(key: &AuditKey, tenant: TenantId, before: &[u8], id: AuditId, code: &[u8
     key.code(b"link", &[tenant.0.as_bytes(), before, id.0.as_bytes(), code])
 }
 
-fn redaction_code(key: &AuditKey, tenant: TenantId, user: Option<UserId>, erasure: Uuid) -> Vec<u8> {
-    let user = user.map(|user| user.0.as_bytes().to_vec()).unwrap_or_default();
-    key.code(b"redaction", &[tenant.0.as_bytes(), &user, erasure.as_bytes()])
+/// `of`: the user whom the row is about; the row, if it is about nobody.
+fn redaction_code(key: &AuditKey, tenant: TenantId, of: Uuid, erasure: Uuid) -> Vec<u8> {
+    key.code(b"redaction", &[tenant.0.as_bytes(), of.as_bytes(), erasure.as_bytes()])
 }
 
 fn head_code(key: &AuditKey, head: &AuditHead) -> Vec<u8> {

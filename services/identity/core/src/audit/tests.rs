@@ -29,7 +29,8 @@ fn row(keys: &AuditKeys, number: u32) -> AuditRow {
         method: "UserService/UpdateUser".into(),
         permission: "users.update".into(),
         outcome: DONE.into(),
-        subject: Some(UserId(Uuid::from_u128(number.into()))),
+        // Every fifth is about nobody in particular.
+        subject: (number % 5 > 0).then_some(UserId(Uuid::from_u128(number.into()))),
         job: None,
         reason: format!("reason {number}"),
         request_id: format!("r-{number}"),
@@ -131,7 +132,7 @@ fn change_an_octet(row: &mut AuditRow, rng: &mut TestRng) {
         4 => flip_text(&mut row.method, rng),
         5 => flip_text(&mut row.permission, rng),
         6 => flip_text(&mut row.outcome, rng),
-        7 => flip_id(&mut row.subject.as_mut().unwrap().0, rng),
+        7 => flip_id(&mut row.subject.get_or_insert(UserId(Uuid::nil())).0, rng),
         8 => flip_text(&mut row.reason, rng),
         9 => flip_text(&mut row.request_id, rng),
         10 => flip_text(&mut erasable.details, rng),
@@ -312,13 +313,18 @@ fn b14_an_erasure_leaves_a_log_that_holds_and_a_false_one_does_not() {
         ..row.clone()
     };
     log.rows[7] = erased(&log.rows[7], log.keys.redaction(tenant(), subject, erasure));
+    let nobody: Vec<usize> = (0..20).filter(|place| log.rows[*place].subject.is_none()).collect();
+    let proof = log.keys.redaction_of_entry(tenant(), log.rows[nobody[0]].id, erasure);
+    log.rows[nobody[0]] = erased(&log.rows[nobody[0]], proof.clone());
     assert_eq!(log.verdict().faults, []);
-    // The proof of one person's erasure fits no row about another, and none can be made up.
+    // The proof of one person's erasure fits no row about another, that of a row about nobody no other such row, and none can
+    // be made up.
     let stolen = log.rows[7].redaction.clone().unwrap().proof;
     log.rows[9] = erased(&log.rows[9], stolen);
     log.rows[11].erasable = None;
+    log.rows[nobody[1]] = erased(&log.rows[nobody[1]], proof);
     let kinds: Vec<_> = log.verdict().faults.iter().map(|fault| fault.kind).collect();
-    assert_eq!(kinds, [FaultKind::FalseRedaction; 2]);
+    assert_eq!(kinds, [FaultKind::FalseRedaction; 3]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use super::{After, StoreError};
+use crate::audit::AuditKeys;
 use crate::erasure::{Erasure, ErasureState};
 use crate::ids::{ErasureId, TenantId, UserId};
 
@@ -34,6 +35,6 @@ pub trait Erasures: Send + Sync {
     async fn erasure_subscribers(&self, tenant: TenantId) -> Result<BTreeSet<String>, StoreError>;
     /// Erases all traces of the accounts of these erasures of one tenant that are `ERASING`, outside of the accounts
     /// themselves, and counts what went in each erasure, together with what it erases: broken off and repeated, it goes on
-    /// where it was, and counts nothing twice.
-    async fn erase_traces(&self, tenant: TenantId, erasures: &[ErasureId]) -> Result<(), StoreError>;
+    /// where it was, and counts nothing twice. `keys` show that it was Usher who did so to the audit log.
+    async fn erase_traces(&self, tenant: TenantId, erasures: &[ErasureId], keys: &AuditKeys) -> Result<(), StoreError>;
 }

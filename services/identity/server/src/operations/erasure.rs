@@ -73,7 +73,7 @@ pub(crate) async fn advance(app: &App, due: Due) -> Result<usize, Failure> {
         by_tenant.entry(*tenant).or_default().push(*id);
     }
     for (tenant, ids) in by_tenant {
-        app.store.erase_traces(tenant, &ids).await?;
+        app.store.erase_traces(tenant, &ids, &app.audit_keys).await?;
         for id in ids {
             redact(app, tenant, id).await?;
         }

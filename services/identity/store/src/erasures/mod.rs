@@ -5,6 +5,8 @@
 //! [`TABLES`] is that list. A test fails where the schema has a column that can hold a text and that stands in no line of it: a
 //! new table is not done before it was decided what an erasure does to it.
 
+mod entries;
+mod events;
 mod finder;
 mod traces;
 
@@ -12,6 +14,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use sea_orm::{ColumnTrait as _, EntityTrait as _, Order, QueryFilter as _, QueryOrder as _};
+use usher_core::audit::AuditKeys;
 use usher_core::erasure::Erasure;
 use usher_core::ids::{ErasureId, TenantId};
 use usher_core::ports::{ErasureQuery, Erasures, StoreError};
@@ -27,7 +30,7 @@ pub enum Fate {
     WithAccount,
     /// Emptied, rewritten or deleted by [`Erasures::erase_traces`].
     Traces,
-    /// Emptied by `AuditLog::redact_audit`.
+    /// Emptied by `AuditLog::redact_audit`, and of entries about nobody in particular by [`Erasures::erase_traces`].
     Redacted,
     /// It stays, for this reason.
     Stays(&'static str),
@@ -160,7 +163,7 @@ impl Erasures for SeaStore {
     }
 
     #[tracing::instrument(name = "db.erase_traces", skip_all, err(level = "debug"))]
-    async fn erase_traces(&self, tenant: TenantId, erasures: &[ErasureId]) -> Result<(), StoreError> {
-        traces::erase(self, tenant, erasures).await
+    async fn erase_traces(&self, tenant: TenantId, erasures: &[ErasureId], keys: &AuditKeys) -> Result<(), StoreError> {
+        traces::erase(self, tenant, erasures, keys).await
     }
 }

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, EntityTrait, FromQueryResult, Value};
+use aho_corasick::AhoCorasick;
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, EntityTrait, FromQueryResult, Value};
+use usher_core::audit::AuditKeys;
 use usher_core::email::EmailAddress;
 use usher_core::erasure::{Erasure, ErasureState};
 use usher_core::ids::{ErasureId, TenantId};
@@ -15,6 +17,7 @@ use usher_core::ports::StoreError;
 use uuid::Uuid;
 
 use super::finder::Finder;
+use super::{entries, events};
 use crate::SeaStore;
 use crate::entity::{erasure, job, job_chunk, response, selection_chunk};
 use crate::error::{store_error, unreadable};
@@ -27,7 +30,12 @@ const ANSWERS: i64 = 500;
 
 type Positions = BTreeMap<(Uuid, i32), BTreeMap<i64, usize>>;
 
-pub(super) async fn erase(store: &SeaStore, tenant: TenantId, ids: &[ErasureId]) -> Result<(), StoreError> {
+pub(super) async fn erase(
+    store: &SeaStore,
+    tenant: TenantId,
+    ids: &[ErasureId],
+    keys: &AuditKeys,
+) -> Result<(), StoreError> {
     let mut erasures = Vec::with_capacity(ids.len());
     for id in ids {
         erasures.extend(of_account(store, tenant, *id).await?);
@@ -44,8 +52,11 @@ pub(super) async fn erase(store: &SeaStore, tenant: TenantId, ids: &[ErasureId])
     sweep.selections().await?;
     let reported = sweep.reports().await?;
     sweep.rows_of_reports(&reported).await?;
-    sweep.texts_of_jobs(&reported).await?;
-    sweep.answers().await
+    let mut jobs = sweep.texts_of_jobs(&reported).await?;
+    entries::add_jobs(&sweep, &mut jobs).await?;
+    sweep.answers(&jobs).await?;
+    events::redact(&sweep, &jobs).await?;
+    entries::redact(&sweep, &jobs, keys).await
 }
 
 /// What is found by the user's id, in one transaction; answers the erasure with all its traces, unless it is over.
@@ -90,14 +101,8 @@ async fn of_account(store: &SeaStore, tenant: TenantId, id: ErasureId) -> Result
     let mut sql = of_user("UPDATE deliveries SET email = '', email_key = '', test = NULL, bounce = NULL");
     sql.push(" AND (email <> '' OR test IS NOT NULL OR bounce IS NOT NULL)");
     count.run("deliveries", sql).await?;
-    // The partial index on the outbox is in these words.
-    let without = if backend == DbBackend::Postgres {
-        "body = (body::jsonb - 'reason')::text"
-    } else {
-        "body = json_remove(body, '$.reason')"
-    };
     for table in ["history", "outbox"] {
-        let mut sql = of_user(&format!("UPDATE {table} SET {without}"));
+        let mut sql = of_user(&format!("UPDATE {table} SET {}", events::without_reason(backend)));
         sql.push(" AND body LIKE '%\"reason\":%'");
         count.run(table, sql).await?;
     }
@@ -214,11 +219,11 @@ async fn save(store: &SeaStore, txn: &DatabaseTransaction, erasure: &Erasure) ->
 }
 
 /// Several people are looked for at a time.
-struct Sweep<'a> {
-    store: &'a SeaStore,
-    tenant: TenantId,
-    finder: Finder,
-    erasures: &'a [Erasure],
+pub(super) struct Sweep<'a> {
+    pub(super) store: &'a SeaStore,
+    pub(super) tenant: TenantId,
+    pub(super) finder: Finder,
+    pub(super) erasures: &'a [Erasure],
 }
 
 impl Sweep<'_> {
@@ -367,23 +372,28 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// The free texts of jobs: of those that name somebody, and of those about nobody else.
-    async fn texts_of_jobs(&self, reported: &Positions) -> Result<(), StoreError> {
+    /// The free texts of jobs: of those that name somebody, and of those about nobody else. Answers which, and whom they tell of.
+    async fn texts_of_jobs(&self, reported: &Positions) -> Result<BTreeMap<Uuid, BTreeSet<usize>>, StoreError> {
         let about: BTreeMap<Uuid, usize> = reported
             .iter()
             .filter_map(|((job, _), places)| Some((*job, *places.values().next()?)))
             .collect();
+        let mut told = BTreeMap::new();
         let mut after = Uuid::nil();
         loop {
             let rows: Vec<job::Model> = self
                 .page::<job::Entity>("jobs", "job_id", [after.into()], ANSWERS)
                 .await?;
-            let Some(last) = rows.last() else { return Ok(()) };
+            let Some(last) = rows.last() else { return Ok(told) };
             after = last.job_id;
             for row in &rows {
                 let mut whom = self.finder.in_report(&row.action);
                 whom.extend(self.finder.in_report(&row.reason));
                 whom.extend(about.get(&row.job_id).filter(|_| row.total == 1));
+                if whom.is_empty() {
+                    continue;
+                }
+                told.insert(row.job_id, whom.clone());
                 let action: JobAction =
                     serde_json::from_str(&row.action).map_err(|error| unreadable("the action", error))?;
                 self.rewrite_texts(row.job_id, action, &row.reason, whom).await?;
@@ -398,7 +408,7 @@ impl Sweep<'_> {
         reason: &str,
         whom: BTreeSet<usize>,
     ) -> Result<(), StoreError> {
-        if whom.is_empty() || (!action.drop_texts() && reason.is_empty()) {
+        if !action.drop_texts() && reason.is_empty() {
             return Ok(());
         }
         let key = [("tenant_id", self.tenant.0.into()), ("job_id", job.into())];
@@ -413,8 +423,11 @@ impl Sweep<'_> {
         txn.commit().await.map_err(store_error)
     }
 
-    /// Answers that are kept for repeats: one that named somebody is given no more.
-    async fn answers(&self) -> Result<(), StoreError> {
+    /// Answers that are kept for repeats: one that named somebody, or a job that is about somebody, is given no more.
+    async fn answers(&self, jobs: &BTreeMap<Uuid, BTreeSet<usize>>) -> Result<(), StoreError> {
+        let about: Vec<&BTreeSet<usize>> = jobs.values().collect();
+        let names = AhoCorasick::new(jobs.keys().map(Uuid::to_string));
+        let names = names.map_err(|error| StoreError::Internal(error.to_string()))?;
         let mut after = String::new();
         loop {
             let rows: Vec<response::Model> = self
@@ -423,7 +436,9 @@ impl Sweep<'_> {
             let Some(last) = rows.last() else { return Ok(()) };
             after.clone_from(&last.request_id);
             for row in &rows {
-                let whom = self.finder.in_octets(&row.response);
+                let mut whom = self.finder.in_octets(&row.response);
+                let named = names.find_iter(&row.response);
+                whom.extend(named.flat_map(|job| about[job.pattern().as_usize()]));
                 if whom.is_empty() {
                     continue;
                 }
@@ -484,7 +499,12 @@ impl Sweep<'_> {
     }
 
     /// Writes down what went, with what made it go.
-    async fn count(&self, txn: &DatabaseTransaction, table: &str, counts: &Counts) -> Result<(), StoreError> {
+    pub(super) async fn count(
+        &self,
+        txn: &DatabaseTransaction,
+        table: &str,
+        counts: &Counts,
+    ) -> Result<(), StoreError> {
         for (whose, rows) in counts {
             let id = self.erasures[*whose].id;
             let key = [("tenant_id", self.tenant.0.into()), ("erasure_id", id.0.into())];
@@ -498,9 +518,9 @@ impl Sweep<'_> {
     }
 }
 
-type Counts = BTreeMap<usize, i64>;
+pub(super) type Counts = BTreeMap<usize, i64>;
 
-fn count(counts: &mut Counts, whom: BTreeSet<usize>) {
+pub(super) fn count(counts: &mut Counts, whom: BTreeSet<usize>) {
     for whose in whom {
         *counts.entry(whose).or_default() += 1;
     }
