@@ -426,8 +426,8 @@ impl Sweep<'_> {
     /// Answers that are kept for repeats: one that named somebody, or a job that is about somebody, is given no more.
     async fn answers(&self, jobs: &BTreeMap<Uuid, BTreeSet<usize>>) -> Result<(), StoreError> {
         let about: Vec<&BTreeSet<usize>> = jobs.values().collect();
-        let names = AhoCorasick::new(jobs.keys().map(Uuid::to_string));
-        let names = names.map_err(|error| StoreError::Internal(error.to_string()))?;
+        let job_ids = AhoCorasick::new(jobs.keys().map(Uuid::to_string));
+        let job_ids = job_ids.map_err(|error| StoreError::Internal(error.to_string()))?;
         let mut after = String::new();
         loop {
             let rows: Vec<response::Model> = self
@@ -437,7 +437,7 @@ impl Sweep<'_> {
             after.clone_from(&last.request_id);
             for row in &rows {
                 let mut whom = self.finder.in_octets(&row.response);
-                let named = names.find_iter(&row.response);
+                let named = job_ids.find_iter(&row.response);
                 whom.extend(named.flat_map(|job| about[job.pattern().as_usize()]));
                 if whom.is_empty() {
                     continue;
