@@ -30,7 +30,7 @@ fn row(keys: &AuditKeys, number: u32) -> AuditRow {
         permission: "users.update".into(),
         outcome: DONE.into(),
         // Every fifth is about nobody in particular.
-        subject: (number % 5 > 0).then_some(UserId(Uuid::from_u128(number.into()))),
+        subject: (!number.is_multiple_of(5)).then_some(UserId(Uuid::from_u128(number.into()))),
         job: None,
         reason: format!("reason {number}"),
         request_id: format!("r-{number}"),
