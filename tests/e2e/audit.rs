@@ -393,47 +393,68 @@ async fn exported(office: &Office) -> Result<()> {
     Ok(())
 }
 
+/// Which rows of `audit` have these places.
+macro_rules! at {
+    ($places:literal) => {
+        concat!(
+            "audit_id IN (SELECT audit_id FROM audit_links WHERE sequence ",
+            $places,
+            ")"
+        )
+    };
+}
+
 /// Each kind of tampering, the row that it is done to, and what is told.
-const TAMPERINGS: [(&str, &str, &[&str]); 10] = [
+const TAMPERINGS: [(&str, &str, &[&str]); 12] = [
     (
-        "UPDATE audit SET actor = 'somebody' WHERE sequence = 5",
+        concat!("UPDATE audit SET actor = 'somebody' WHERE ", at!("= 5")),
         "5",
         &["was changed"],
     ),
     (
-        "UPDATE audit SET outcome = 'OKAY' WHERE sequence = 6",
+        concat!("UPDATE audit SET outcome = 'OKAY' WHERE ", at!("= 6")),
         "6",
         &["was changed"],
     ),
     (
-        "UPDATE audit SET reason = 'no reason' WHERE sequence = 7",
+        concat!("UPDATE audit SET reason = 'no reason' WHERE ", at!("= 7")),
         "7",
         &["its reason"],
     ),
     (
-        "UPDATE audit SET details = '[]' WHERE sequence = 8",
+        concat!("UPDATE audit SET details = '[]' WHERE ", at!("= 8")),
         "8",
         &["its reason"],
     ),
     (
-        "UPDATE audit SET details = NULL, salt = NULL WHERE sequence = 9",
+        concat!("UPDATE audit SET details = NULL, salt = NULL WHERE ", at!("= 9")),
         "9",
         &["not by an erasure"],
     ),
     (
-        "UPDATE audit SET chain = (SELECT b.chain FROM audit b WHERE b.sequence = 3) WHERE sequence = 10",
+        "UPDATE audit_links SET chain = (SELECT l.chain FROM audit_links l WHERE l.sequence = 3) WHERE sequence = 10",
         "10",
         &["was changed", "does not follow"],
     ),
-    ("DELETE FROM audit WHERE sequence = 4", "4", &["deleted"]),
+    (concat!("DELETE FROM audit WHERE ", at!("= 4")), "4", &["deleted"]),
     (
-        "DELETE FROM audit WHERE sequence BETWEEN 6 AND 8",
+        concat!("DELETE FROM audit WHERE ", at!("BETWEEN 6 AND 8")),
         "6 to 8",
         &["deleted"],
     ),
+    ("DELETE FROM audit_links WHERE sequence = 4", "4", &["deleted"]),
     (
-        "UPDATE audit SET sequence = -1 WHERE sequence = 11; UPDATE audit SET sequence = 11 WHERE sequence = 12; \
-         UPDATE audit SET sequence = 12 WHERE sequence = -1",
+        concat!(
+            "DELETE FROM audit WHERE ",
+            at!("= 4"),
+            "; DELETE FROM audit_links WHERE sequence = 4"
+        ),
+        "4",
+        &["deleted"],
+    ),
+    (
+        "UPDATE audit_links SET sequence = -1 WHERE sequence = 11; UPDATE audit_links SET sequence = 11 WHERE sequence = 12; \
+         UPDATE audit_links SET sequence = 12 WHERE sequence = -1",
         "11",
         &["does not follow"],
     ),
@@ -463,7 +484,10 @@ async fn tampered(office: &Office) -> Result<()> {
     for (tampering, place, told) in TAMPERINGS {
         office.sealed().await?;
         office
-            .by_hand("CREATE TABLE kept AS SELECT * FROM audit WHERE sequence IS NOT NULL")
+            .by_hand(
+                "CREATE TABLE kept AS SELECT * FROM audit; \
+                 CREATE TABLE kept_links AS SELECT * FROM audit_links WHERE sequence IS NOT NULL",
+            )
             .await?;
         office.by_hand(tampering).await?;
         let (holds, text) = office.verify(&[]).await?;
@@ -481,7 +505,8 @@ async fn tampered(office: &Office) -> Result<()> {
         office
             .by_hand(&format!(
                 "DELETE FROM audit WHERE audit_id IN (SELECT audit_id FROM kept); INSERT INTO audit SELECT * FROM kept; \
-                 {head} DROP TABLE kept"
+                 DELETE FROM audit_links WHERE audit_id IN (SELECT audit_id FROM kept_links); \
+                 INSERT INTO audit_links SELECT * FROM kept_links; {head} DROP TABLE kept; DROP TABLE kept_links"
             ))
             .await?;
         let (holds, text) = office.verify(&[]).await?;
@@ -495,7 +520,9 @@ async fn tampered(office: &Office) -> Result<()> {
     let anchor = anchor.context("an anchor")?.to_owned();
     let (holds, text) = office.verify(&["--anchor", &anchor]).await?;
     assert!(holds, "{text}");
-    office.by_hand("DELETE FROM audit; DELETE FROM audit_heads").await?;
+    office
+        .by_hand("DELETE FROM audit; DELETE FROM audit_links; DELETE FROM audit_heads")
+        .await?;
     office.rename("Anew").await?;
     office.sealed().await?;
     assert!(office.verify(&[]).await?.0, "a new chain holds by itself");

@@ -354,21 +354,101 @@ async fn b14_no_write_waits_for_a_sealer_that_stands_still() -> Result<()> {
 /// B14: what SQLite lets somebody write into a column that holds something else is found too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b14_a_row_that_cannot_even_be_read_is_located() -> Result<()> {
-    use secrecy::ExposeSecret as _;
     let stage = Stage::sqlite().await?;
     for number in 0..5 {
         let row = keys().sign(entry(&stage, number));
         stage.store.append_audit(&[row]).await?;
     }
     seal_all(&stage.store, &stage).await?;
-    let mut hand = sqlx::SqliteConnection::connect(stage.config.url.expose_secret()).await?;
-    hand.execute("UPDATE audit SET occurred_at = 'never' WHERE sequence = 3")
-        .await?;
+    by_hand(
+        &stage,
+        "UPDATE audit SET occurred_at = 'never' WHERE audit_id = (SELECT audit_id FROM audit_links WHERE sequence = 3)",
+    )
+    .await?;
     let faults = verdict(&stage).await?.faults;
     assert_eq!(faults.first().map(|fault| fault.sequence), Some(3));
     assert!(faults.iter().all(|fault| matches!(
         fault.kind,
         FaultKind::UnknownKey | FaultKind::Changed | FaultKind::Moved
     )));
+    Ok(())
+}
+
+/// B14: whoever takes a row away before it is sealed does not take away its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b14_a_row_that_goes_before_it_is_sealed_is_missed() -> Result<()> {
+    for stage in [Stage::postgres().await?, Stage::sqlite().await?] {
+        for number in 0..5 {
+            let row = keys().sign(AuditEntry {
+                request_id: format!("r-{number}"),
+                ..entry(&stage, number)
+            });
+            stage.store.append_audit(&[row]).await?;
+        }
+        by_hand(&stage, "DELETE FROM audit WHERE request_id = 'r-2'").await?;
+        seal_all(&stage.store, &stage).await?;
+        let verdict = verdict(&stage).await?;
+        let faults: Vec<_> = verdict
+            .faults
+            .iter()
+            .map(|it| (it.kind, it.sequence, it.last))
+            .collect();
+        assert_eq!((verdict.rows, faults), (4, vec![(FaultKind::Missing, 3, 3)]));
+    }
+    Ok(())
+}
+
+/// B14: a chain whose places stood in the rows themselves, as they did before they had a table of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b14_a_chain_is_kept_when_its_places_move_into_a_table_of_their_own() -> Result<()> {
+    for stage in [Stage::postgres().await?, Stage::sqlite().await?] {
+        for number in 0..5 {
+            stage.store.append_audit(&[keys().sign(entry(&stage, number))]).await?;
+        }
+        seal_all(&stage.store, &stage).await?;
+        stage.store.append_audit(&[keys().sign(entry(&stage, 5))]).await?;
+
+        let (number, octets) = if is_sqlite(&stage) {
+            ("INTEGER", "BLOB")
+        } else {
+            ("bigint", "bytea")
+        };
+        let back = format!(
+            "ALTER TABLE audit ADD COLUMN sequence {number}; ALTER TABLE audit ADD COLUMN chain {octets}; \
+             UPDATE audit SET sequence = l.sequence, chain = l.chain FROM audit_links l WHERE l.audit_id = audit.audit_id; \
+             DROP TABLE audit_links; \
+             CREATE INDEX audit_unsealed ON audit (tenant_id, audit_id) WHERE sequence IS NULL; \
+             CREATE UNIQUE INDEX audit_chain ON audit (tenant_id, sequence) WHERE sequence IS NOT NULL; \
+             DELETE FROM seaql_migrations WHERE version LIKE '%audit_links'"
+        );
+        by_hand(&stage, &back).await?;
+        stage.store.migrate().await?;
+        let kept = verdict(&stage).await?;
+        assert_eq!((kept.rows, kept.faults), (5, Vec::new()));
+        seal_all(&stage.store, &stage).await?;
+        let gone_on = verdict(&stage).await?;
+        assert_eq!((gone_on.rows, gone_on.faults), (6, Vec::new()));
+    }
+    Ok(())
+}
+
+fn is_sqlite(stage: &Stage) -> bool {
+    use secrecy::ExposeSecret as _;
+    stage.config.url.expose_secret().starts_with("sqlite")
+}
+
+/// What somebody does to the database itself.
+async fn by_hand(stage: &Stage, statements: &str) -> Result<()> {
+    use secrecy::ExposeSecret as _;
+    let url = stage.config.url.expose_secret();
+    if is_sqlite(stage) {
+        let mut hand = sqlx::SqliteConnection::connect(url).await?;
+        hand.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())))
+            .await?;
+    } else {
+        let mut hand = PgConnection::connect(url).await?;
+        hand.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())))
+            .await?;
+    }
     Ok(())
 }

@@ -319,7 +319,11 @@ impl App {
                     account.decide(changes, |account, changes| match &mut asking {
                         // Whoever puts people into their group could rule them there: they must have a say already.
                         Some(asking) => {
-                            asking.require(Permission::GroupsEditMembers, &asking.resource(account), &Intent::default())?;
+                            asking.require(
+                                Permission::GroupsEditMembers,
+                                &asking.resource(account),
+                                &Intent::default(),
+                            )?;
                             account.join(id, &act, changes)
                         }
                         None => Ok(account.leave(id, &act, changes)),

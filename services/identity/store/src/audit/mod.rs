@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select,
+    ColumnTrait as _, ConnectionTrait as _, DbBackend, EntityTrait as _, FromQueryResult, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select,
 };
 use usher_core::audit::{AuditHead, AuditKeys, AuditRow, Link, Redaction};
 use usher_core::clock::Timestamp;
@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use crate::SeaStore;
 use crate::bulk::{OnConflict, insert};
-use crate::entity::audit::{Column, Entity, LATER, Model};
-use crate::entity::audit_head;
+use crate::entity::audit::{Column, Entity, LATER};
+use crate::entity::audit_link::Column as Place;
+use crate::entity::{audit_head, audit_link};
 use crate::error::store_error;
 use crate::sql::Sql;
 
@@ -27,21 +28,16 @@ struct TenantRow {
     tenant_id: Uuid,
 }
 
-#[derive(FromQueryResult)]
-struct SequenceRow {
-    sequence: i64,
-}
-
 #[async_trait]
 impl AuditLog for SeaStore {
     #[tracing::instrument(name = "db.append_audit", skip_all, fields(count = rows.len()), err(level = "debug"))]
     async fn append_audit(&self, rows: &[AuditRow]) -> Result<(), StoreError> {
-        let rows: Vec<Model> = rows.iter().map(Into::into).collect();
+        let txn = self.transaction().await?;
         // A batch that is repeated after a commit whose answer was lost is there already.
-        for sql in insert::<Entity>(self.backend, &rows, &LATER, OnConflict::Keep) {
-            self.execute(sql).await?;
+        for sql in entries(self.backend, rows, true) {
+            self.execute_in(&txn, sql).await?;
         }
-        Ok(())
+        txn.commit().await.map_err(store_error)
     }
 
     #[tracing::instrument(name = "db.list_audit", skip_all, err(level = "debug"))]
@@ -59,11 +55,11 @@ impl AuditLog for SeaStore {
         // From one tenant to the next, however many rows each has.
         let mut sql = Sql::new(
             self.backend,
-            "WITH RECURSIVE t (tenant_id) AS (SELECT * FROM (SELECT a.tenant_id FROM audit a \
+            "WITH RECURSIVE t (tenant_id) AS (SELECT * FROM (SELECT a.tenant_id FROM audit_links a \
              WHERE a.sequence IS NULL AND a.tenant_id > ",
         );
         sql.bind(after).push(
-            " ORDER BY a.tenant_id LIMIT 1) one UNION ALL SELECT (SELECT a.tenant_id FROM audit a \
+            " ORDER BY a.tenant_id LIMIT 1) one UNION ALL SELECT (SELECT a.tenant_id FROM audit_links a \
              WHERE a.sequence IS NULL AND a.tenant_id > t.tenant_id ORDER BY a.tenant_id LIMIT 1) \
              FROM t WHERE t.tenant_id IS NOT NULL) SELECT * FROM (SELECT tenant_id FROM t WHERE tenant_id IS NOT NULL LIMIT ",
         );
@@ -106,31 +102,27 @@ impl AuditLog for SeaStore {
         up_to: i64,
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        let page = of(tenant)
-            .filter(Expr::cust("sequence IS NOT NULL"))
-            .filter(Column::Sequence.lte(up_to))
+        let page = sealed(tenant)
+            .filter(Place::Sequence.lte(up_to))
             .filter(beyond(after))
-            .order_by_asc(Column::Sequence)
-            .order_by_asc(Column::AuditId)
+            .order_by_asc(Place::Sequence)
+            .order_by_asc(Place::AuditId)
             .limit(u64::from(limit));
         match read(self, page.clone()).await {
             Err(StoreError::Internal(_)) => {}
             done => return done,
         }
         // Something in it is no value of its column any more: found out row by row.
-        let sequences = page
+        let sequences: Vec<i64> = page
             .select_only()
-            .column(Column::Sequence)
-            .into_model::<SequenceRow>()
+            .column(Place::Sequence)
+            .into_tuple()
             .all(&self.reader)
             .await
             .map_err(store_error)?;
         let mut rows = Vec::with_capacity(sequences.len());
-        for SequenceRow { sequence } in sequences {
-            let one = of(tenant)
-                .filter(Expr::cust("sequence IS NOT NULL"))
-                .filter(Column::Sequence.eq(sequence));
-            match read(self, one).await {
+        for sequence in sequences {
+            match read(self, sealed(tenant).filter(Place::Sequence.eq(sequence))).await {
                 Err(StoreError::Internal(_)) => rows.push(unreadable(tenant, sequence)),
                 done => rows.extend(done?),
             }
@@ -144,7 +136,7 @@ impl AuditLog for SeaStore {
         after: Option<AuditId>,
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        let mut page = of(tenant).filter(Expr::cust("sequence IS NULL"));
+        let mut page = of(tenant).filter(Place::Sequence.is_null());
         if let Some(after) = after {
             page = page.filter(Column::AuditId.gt(after.0));
         }
@@ -152,11 +144,11 @@ impl AuditLog for SeaStore {
     }
 
     async fn audit_beyond_head(&self, tenant: TenantId, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
-        let end = Expr::cust("sequence > (SELECT h.sequence FROM audit_heads h WHERE h.tenant_id = audit.tenant_id)");
-        let page = of(tenant)
-            .filter(Expr::cust("sequence IS NOT NULL"))
-            .filter(end)
-            .order_by_asc(Column::Sequence)
+        let end =
+            "audit_links.sequence > (SELECT h.sequence FROM audit_heads h WHERE h.tenant_id = audit_links.tenant_id)";
+        let page = sealed(tenant)
+            .filter(Expr::cust(end))
+            .order_by_asc(Place::Sequence)
             .limit(u64::from(limit));
         read(self, page).await
     }
@@ -183,17 +175,43 @@ impl AuditLog for SeaStore {
     }
 }
 
-async fn read(store: &SeaStore, page: Select<Entity>) -> Result<Vec<AuditRow>, StoreError> {
-    let rows = page.all(&store.reader).await.map_err(store_error)?;
-    Ok(rows.into_iter().map(Into::into).collect())
+/// What writes new rows, and that their places are to come. `again`: they may be there.
+pub(crate) fn entries(backend: DbBackend, rows: &[AuditRow], again: bool) -> Vec<Sql> {
+    let links: Vec<_> = rows.iter().map(Into::into).collect();
+    let rows: Vec<_> = rows.iter().map(Into::into).collect();
+    let (row, link) = if again {
+        (OnConflict::Keep, OnConflict::Keep)
+    } else {
+        (OnConflict::Fail, OnConflict::Fail)
+    };
+    let mut all = insert::<Entity>(backend, &rows, &LATER, row);
+    all.extend(insert::<audit_link::Entity>(backend, &links, &audit_link::LATER, link));
+    all
 }
 
+async fn read(store: &SeaStore, page: Select<Entity>) -> Result<Vec<AuditRow>, StoreError> {
+    let rows = page.select_also(audit_link::Entity).all(&store.reader).await;
+    let rows = rows.map_err(store_error)?;
+    Ok(rows.into_iter().map(|(row, link)| row.with(link)).collect())
+}
+
+/// Rows with their places, if they have them.
 fn of(tenant: TenantId) -> Select<Entity> {
-    Entity::find().filter(Column::TenantId.eq(tenant.0))
+    Entity::find()
+        .left_join(audit_link::Entity)
+        .filter(Column::TenantId.eq(tenant.0))
+}
+
+/// Rows that have places. The tenant is asked for in the words of the index of places, too.
+fn sealed(tenant: TenantId) -> Select<Entity> {
+    Entity::find()
+        .inner_join(audit_link::Entity)
+        .filter(Place::TenantId.eq(tenant.0))
+        .filter(Expr::cust("audit_links.sequence IS NOT NULL"))
 }
 
 fn beyond((sequence, id): (i64, AuditId)) -> Expr {
-    let here = Expr::tuple([Expr::col(Column::Sequence), Expr::col(Column::AuditId)]);
+    let here = Expr::tuple([Place::Sequence.into_expr(), Place::AuditId.into_expr()]);
     here.gt(Expr::tuple([Expr::val(sequence), Expr::val(id.0)]))
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{TenantRow, first_id};
 use crate::SeaStore;
 use crate::bulk::{OnConflict, insert};
-use crate::entity::{audit, audit_head, outbox};
+use crate::entity::{audit, audit_head, audit_link, outbox};
 use crate::error::store_error;
 use crate::sql::{Sql, columns_of};
 
@@ -26,7 +26,8 @@ const PRUNED_TENANTS: i64 = 10;
 #[derive(FromQueryResult)]
 struct Unsealed {
     audit_id: Uuid,
-    code: Vec<u8>,
+    /// None where the row was taken away before it was sealed: its place stays, so that this is found.
+    code: Option<Vec<u8>>,
 }
 
 /// Seals what waits.
@@ -50,17 +51,21 @@ pub(super) async fn seal(
     let head = AuditHead::from(&row);
     let mut waiting = Sql::new(
         store.backend,
-        "SELECT audit_id, code FROM audit WHERE sequence IS NULL AND tenant_id = ",
+        "SELECT l.audit_id, a.code FROM audit_links l LEFT JOIN audit a ON a.tenant_id = l.tenant_id \
+         AND a.audit_id = l.audit_id WHERE l.sequence IS NULL AND l.tenant_id = ",
     );
     waiting
         .bind(tenant.0)
-        .push(" ORDER BY audit_id LIMIT ")
+        .push(" ORDER BY l.audit_id LIMIT ")
         .bind(i64::from(limit));
     let rows = Unsealed::find_by_statement(waiting.into_statement())
         .all(&txn)
         .await
         .map_err(store_error)?;
-    let codes: Vec<(AuditId, Vec<u8>)> = rows.into_iter().map(|row| (AuditId(row.audit_id), row.code)).collect();
+    let codes = rows
+        .into_iter()
+        .map(|row| (AuditId(row.audit_id), row.code.unwrap_or_default()));
+    let codes: Vec<(AuditId, Vec<u8>)> = codes.collect();
     let Ok((links, head)) = keys.extend(tenant, Some(&head), &codes) else {
         return Ok(Sealing::Broken);
     };
@@ -89,8 +94,8 @@ pub(super) async fn prune(
 ) -> Result<u64, StoreError> {
     let mut old = Sql::new(
         store.backend,
-        "SELECT h.tenant_id FROM audit_heads h WHERE EXISTS (SELECT 1 FROM audit a WHERE a.tenant_id = h.tenant_id \
-         AND a.sequence IS NOT NULL AND a.audit_id < ",
+        "SELECT h.tenant_id FROM audit_heads h WHERE EXISTS (SELECT 1 FROM audit_links l \
+         WHERE l.tenant_id = h.tenant_id AND l.sequence IS NOT NULL AND l.audit_id < ",
     );
     old.bind(first_id(before)).push(") LIMIT ").bind(PRUNED_TENANTS);
     let tenants = TenantRow::find_by_statement(old.into_statement())
@@ -111,7 +116,7 @@ async fn prune_tenant(
     before: Timestamp,
     limit: u32,
 ) -> Result<u64, StoreError> {
-    use audit::Column;
+    use audit_link::Column;
     let txn = store.transaction().await?;
     let Some(row) = lock_head(store, &txn, tenant).await? else {
         return Ok(0);
@@ -121,8 +126,10 @@ async fn prune_tenant(
         return Ok(0);
     }
     let oldest: Vec<(i64, Vec<u8>, Timestamp)> = audit::Entity::find()
+        .inner_join(audit_link::Entity)
         .select_only()
-        .columns([Column::Sequence, Column::Chain, Column::OccurredAt])
+        .columns([Column::Sequence, Column::Chain])
+        .column(audit::Column::OccurredAt)
         .filter(Column::TenantId.eq(tenant.0))
         .filter(Column::Sequence.gt(head.kept_after))
         .order_by_asc(Column::Sequence)
@@ -141,19 +148,27 @@ async fn prune_tenant(
     let Some((sequence, chain, _)) = oldest.into_iter().take_while(follows).last() else {
         return Ok(0);
     };
-    let deleted = audit::Entity::delete_many()
-        .filter(Column::TenantId.eq(tenant.0))
-        .filter(Column::Sequence.gt(head.kept_after))
-        .filter(Column::Sequence.lte(sequence))
-        .exec(&txn)
-        .await
-        .map_err(store_error)?;
+    let places = |mut sql: Sql| {
+        sql.bind(tenant.0).push(" AND sequence > ").bind(head.kept_after);
+        sql.push(" AND sequence <= ").bind(sequence);
+        sql
+    };
+    let mut rows = Sql::new(store.backend, "DELETE FROM audit WHERE tenant_id = ");
+    rows.bind(tenant.0).push(" AND audit_id IN (");
+    rows.append(places(Sql::new(
+        store.backend,
+        "SELECT audit_id FROM audit_links WHERE tenant_id = ",
+    )));
+    rows.push(")");
+    let deleted = txn.execute_raw(rows.into_statement()).await.map_err(store_error)?;
+    let links = places(Sql::new(store.backend, "DELETE FROM audit_links WHERE tenant_id = "));
+    store.execute_in(&txn, links).await?;
     head.kept_after = sequence;
     head.kept_chain = chain;
     keys.sign_head(&mut head);
     put_head(store, &txn, &head, (row.announced_sequence, row.announced_at)).await?;
     txn.commit().await.map_err(store_error)?;
-    Ok(deleted.rows_affected)
+    Ok(deleted.rows_affected())
 }
 
 /// The head, if it is there and nobody else holds it.
@@ -193,7 +208,7 @@ async fn begin_chain(
 ) -> Result<Option<audit_head::Model>, StoreError> {
     let mut sealed = Sql::new(
         store.backend,
-        "SELECT tenant_id FROM audit WHERE sequence IS NOT NULL AND tenant_id = ",
+        "SELECT tenant_id FROM audit_links WHERE sequence IS NOT NULL AND tenant_id = ",
     );
     sealed.bind(tenant.0).push(" LIMIT 1");
     let sealed = TenantRow::find_by_statement(sealed.into_statement()).one(txn).await;
@@ -233,8 +248,8 @@ async fn put_links(
     let rows = codes.iter().zip(links);
     sql.set(rows.map(|((id, _), link)| [id.0.into(), link.sequence.into(), link.chain.into()]));
     sql.push(
-        ") UPDATE audit SET sequence = sealed.sequence, chain = sealed.chain FROM sealed \
-         WHERE audit.audit_id = sealed.id AND audit.sequence IS NULL AND audit.tenant_id = ",
+        ") UPDATE audit_links SET sequence = sealed.sequence, chain = sealed.chain FROM sealed \
+         WHERE audit_links.audit_id = sealed.id AND audit_links.sequence IS NULL AND audit_links.tenant_id = ",
     );
     sql.bind(tenant.0);
     let done = txn.execute_raw(sql.into_statement()).await.map_err(store_error)?;

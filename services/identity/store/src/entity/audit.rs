@@ -1,8 +1,10 @@
 //! `audit`: who did what to whom (B14).
 
 use sea_orm::entity::prelude::*;
-use usher_core::audit::{AuditRow, Erasable, Link, Redaction};
+use usher_core::audit::{AuditRow, Erasable, Redaction};
 use usher_core::ids::{AuditId, JobId, TenantId, UserId};
+
+use super::audit_link;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "audit")]
@@ -27,17 +29,28 @@ pub struct Model {
     pub code: Vec<u8>,
     pub redacted_by: Option<Uuid>,
     pub redaction: Option<Vec<u8>>,
-    pub sequence: Option<i64>,
-    pub chain: Option<Vec<u8>>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    #[sea_orm(
+        belongs_to = "super::audit_link::Entity",
+        from = "(Column::TenantId, Column::AuditId)",
+        to = "(super::audit_link::Column::TenantId, super::audit_link::Column::AuditId)"
+    )]
+    Link,
+}
+
+impl Related<super::audit_link::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Link.def()
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// What comes later: the seal, and an erasure.
-pub(crate) const LATER: [&str; 4] = ["redacted_by", "redaction", "sequence", "chain"];
+/// What comes later: an erasure.
+pub(crate) const LATER: [&str; 2] = ["redacted_by", "redaction"];
 
 impl From<&AuditRow> for Model {
     fn from(row: &AuditRow) -> Self {
@@ -60,19 +73,19 @@ impl From<&AuditRow> for Model {
             code: row.code.clone(),
             redacted_by: row.redaction.as_ref().map(|it| it.erasure),
             redaction: row.redaction.as_ref().map(|it| it.proof.clone()),
-            sequence: row.link.as_ref().map(|link| link.sequence),
-            chain: row.link.as_ref().map(|link| link.chain.clone()),
         }
     }
 }
 
 /// Whatever was done to a row, it can be read: what is wrong with it, the verifier says. So one of two columns that belong
 /// together is taken for both.
-impl From<Model> for AuditRow {
-    fn from(row: Model) -> Self {
+impl Model {
+    /// The row, with its place in the chain if it has one.
+    pub(crate) fn with(self, link: Option<audit_link::Model>) -> AuditRow {
+        let row = self;
         let is_kept = row.details.is_some() || row.salt.is_some();
         let is_redacted = row.redacted_by.is_some() || row.redaction.is_some();
-        Self {
+        AuditRow {
             tenant: TenantId(row.tenant_id),
             id: AuditId(row.audit_id),
             at: row.occurred_at,
@@ -95,10 +108,7 @@ impl From<Model> for AuditRow {
                 erasure: row.redacted_by.unwrap_or_default(),
                 proof: row.redaction.unwrap_or_default(),
             }),
-            link: row.sequence.map(|sequence| Link {
-                sequence,
-                chain: row.chain.unwrap_or_default(),
-            }),
+            link: link.and_then(audit_link::Model::link),
         }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod assignment;
 pub(crate) mod attempt;
 pub(crate) mod audit;
 pub(crate) mod audit_head;
+pub(crate) mod audit_link;
 pub(crate) mod delivery;
 pub(crate) mod erased_address;
 pub(crate) mod erasure;

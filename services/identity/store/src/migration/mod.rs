@@ -23,6 +23,7 @@ mod m20261125_000014_erasures;
 mod m20261126_000015_warned;
 mod m20261127_000016_erasing_reasons;
 mod m20261127_000017_entries_about_nobody;
+mod m20261127_000018_audit_links;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000015_warned::Migration),
             Box::new(m20261127_000016_erasing_reasons::Migration),
             Box::new(m20261127_000017_entries_about_nobody::Migration),
+            Box::new(m20261127_000018_audit_links::Migration),
         ]
     }
 }

@@ -16,7 +16,7 @@ use usher_core::user::User;
 
 use crate::bulk::{OnConflict, delete, insert, update};
 use crate::entity::{
-    attempt, audit, delivery, history, invitation, outbox, response, suppression, template, tenant, timer, user,
+    attempt, delivery, history, invitation, outbox, response, suppression, template, tenant, timer, user,
 };
 use crate::error::store_error;
 use crate::sql::Sql;
@@ -63,13 +63,7 @@ fn statements(backend: DbBackend, changes: &Changeset) -> Result<Vec<Sql>, Store
     suppressions(backend, changes, &mut all);
     timers(backend, changes, &mut all);
     events(backend, changes, &mut all)?;
-    let entries: Vec<_> = changes.audit.iter().map(Into::into).collect();
-    all.extend(insert::<audit::Entity>(
-        backend,
-        &entries,
-        &audit::LATER,
-        OnConflict::Fail,
-    ));
+    all.extend(crate::audit::entries(backend, &changes.audit, false));
     let responses: Vec<_> = changes.responses.iter().map(Into::into).collect();
     all.extend(insert::<response::Entity>(backend, &responses, &[], OnConflict::Fail));
     Ok(all)
