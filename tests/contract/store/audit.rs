@@ -21,6 +21,7 @@ use super::stage::Stage;
 on_both! {
     b14_entries_come_back_as_they_were_written_and_as_they_are_asked_for,
     b14_writers_and_replicas_seal_every_row_once_and_without_a_gap,
+    b14_replicas_that_begin_a_chain_at_once_do_not_take_it_for_broken,
     b14_a_row_that_is_committed_late_has_its_place_later,
     b14_how_far_it_is_sealed_is_announced_once_a_minute,
     b14_an_erasure_leaves_nothing_personal_and_a_log_that_holds,
@@ -179,6 +180,29 @@ async fn b14_writers_and_replicas_seal_every_row_once_and_without_a_gap(stage: S
     let verdict = verdict(&stage).await?;
     assert_eq!((verdict.rows, verdict.faults), (120, Vec::new()));
     assert!(stage.store.unsealed_audit(stage.tenant, None, 10).await?.is_empty());
+    Ok(())
+}
+
+async fn b14_replicas_that_begin_a_chain_at_once_do_not_take_it_for_broken(stage: Stage) -> Result<()> {
+    let replicas = [stage.replica().await?, stage.replica().await?, stage.replica().await?];
+    for _ in 0..100 {
+        let tenant = TenantId::mint(stage.now);
+        let row = keys().sign(AuditEntry {
+            tenant,
+            ..entry(&stage, 0)
+        });
+        stage.store.append_audit(&[row]).await?;
+        let keys = keys();
+        let seal = |replica: &SeaStore| {
+            let replica = replica.clone();
+            let (keys, now) = (Arc::clone(&keys), stage.now);
+            tokio::spawn(async move { replica.seal_audit(tenant, &keys, now, now, 10).await })
+        };
+        for sealing in replicas.each_ref().map(seal) {
+            let sealing = sealing.await?;
+            assert!(!matches!(sealing, Ok(Sealing::Broken)), "{sealing:?}");
+        }
+    }
     Ok(())
 }
 
@@ -360,11 +384,11 @@ async fn b14_a_row_that_cannot_even_be_read_is_located() -> Result<()> {
         stage.store.append_audit(&[row]).await?;
     }
     seal_all(&stage.store, &stage).await?;
-    by_hand(
-        &stage,
-        "UPDATE audit SET occurred_at = 'never' WHERE audit_id = (SELECT audit_id FROM audit_links WHERE sequence = 3)",
-    )
-    .await?;
+    stage
+        .by_hand(
+            "UPDATE audit SET occurred_at = 'never' WHERE audit_id = (SELECT audit_id FROM audit_links WHERE sequence = 3)",
+        )
+        .await?;
     let faults = verdict(&stage).await?.faults;
     assert_eq!(faults.first().map(|fault| fault.sequence), Some(3));
     assert!(faults.iter().all(|fault| matches!(
@@ -385,7 +409,7 @@ async fn b14_a_row_that_goes_before_it_is_sealed_is_missed() -> Result<()> {
             });
             stage.store.append_audit(&[row]).await?;
         }
-        by_hand(&stage, "DELETE FROM audit WHERE request_id = 'r-2'").await?;
+        stage.by_hand("DELETE FROM audit WHERE request_id = 'r-2'").await?;
         seal_all(&stage.store, &stage).await?;
         let verdict = verdict(&stage).await?;
         let faults: Vec<_> = verdict
@@ -408,7 +432,7 @@ async fn b14_a_chain_is_kept_when_its_places_move_into_a_table_of_their_own() ->
         seal_all(&stage.store, &stage).await?;
         stage.store.append_audit(&[keys().sign(entry(&stage, 5))]).await?;
 
-        let (number, octets) = if is_sqlite(&stage) {
+        let (number, octets) = if stage.is_sqlite() {
             ("INTEGER", "BLOB")
         } else {
             ("bigint", "bytea")
@@ -421,34 +445,13 @@ async fn b14_a_chain_is_kept_when_its_places_move_into_a_table_of_their_own() ->
              CREATE UNIQUE INDEX audit_chain ON audit (tenant_id, sequence) WHERE sequence IS NOT NULL; \
              DELETE FROM seaql_migrations WHERE version LIKE '%audit_links'"
         );
-        by_hand(&stage, &back).await?;
+        stage.by_hand(&back).await?;
         stage.store.migrate().await?;
         let kept = verdict(&stage).await?;
         assert_eq!((kept.rows, kept.faults), (5, Vec::new()));
         seal_all(&stage.store, &stage).await?;
         let gone_on = verdict(&stage).await?;
         assert_eq!((gone_on.rows, gone_on.faults), (6, Vec::new()));
-    }
-    Ok(())
-}
-
-fn is_sqlite(stage: &Stage) -> bool {
-    use secrecy::ExposeSecret as _;
-    stage.config.url.expose_secret().starts_with("sqlite")
-}
-
-/// What somebody does to the database itself.
-async fn by_hand(stage: &Stage, statements: &str) -> Result<()> {
-    use secrecy::ExposeSecret as _;
-    let url = stage.config.url.expose_secret();
-    if is_sqlite(stage) {
-        let mut hand = sqlx::SqliteConnection::connect(url).await?;
-        hand.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())))
-            .await?;
-    } else {
-        let mut hand = PgConnection::connect(url).await?;
-        hand.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())))
-            .await?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta};
 use secrecy::ExposeSecret as _;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Timestamp;
@@ -71,6 +72,22 @@ impl Stage {
     /// Another process at the same database.
     pub(crate) async fn replica(&self) -> Result<SeaStore> {
         Ok(SeaStore::connect(&self.config).await?)
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        self.config.url.expose_secret().starts_with("sqlite")
+    }
+
+    /// What somebody does to the database itself.
+    pub(crate) async fn by_hand(&self, statements: &str) -> Result<()> {
+        let url = self.config.url.expose_secret();
+        let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
+        if self.is_sqlite() {
+            SqliteConnection::connect(url).await?.execute(statements).await?;
+        } else {
+            PgConnection::connect(url).await?.execute(statements).await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn after(&self, seconds: i64) -> Timestamp {

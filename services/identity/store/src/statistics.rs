@@ -33,7 +33,8 @@ impl SeaStore {
         }
         let store = self.clone();
         tokio::spawn(async move {
-            let tables = "ANALYZE users, invitations, deliveries, timers, outbox, history, responses, audit";
+            let tables =
+                "ANALYZE users, invitations, deliveries, timers, outbox, history, responses, audit, audit_links";
             if let Err(error) = store.writer.execute_unprepared(tables).await {
                 tracing::debug!(%error, "no statistics yet; the server takes them by itself later");
             }

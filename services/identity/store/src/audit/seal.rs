@@ -45,6 +45,8 @@ pub(super) async fn seal(
         None if exists(store, tenant).await? => return Ok(Sealing::Busy),
         None => match begin_chain(store, &txn, tenant, keys, now).await? {
             Some(row) => row,
+            // Sealed rows came with their head: another replica may have begun the chain since.
+            None if exists(store, tenant).await? => return Ok(Sealing::Busy),
             None => return Ok(Sealing::Broken),
         },
     };
@@ -198,7 +200,7 @@ async fn exists(store: &SeaStore, tenant: TenantId) -> Result<bool, StoreError> 
     Ok(row.map_err(store_error)?.is_some())
 }
 
-/// The head of a chain that begins. None where there are sealed rows: then there was one, and somebody took it away.
+/// The head of a chain that begins. None where there are sealed rows: then there is one by now, or somebody took it away.
 async fn begin_chain(
     store: &SeaStore,
     txn: &DatabaseTransaction,
@@ -249,7 +251,7 @@ async fn put_links(
     sql.set(rows.map(|((id, _), link)| [id.0.into(), link.sequence.into(), link.chain.into()]));
     sql.push(
         ") UPDATE audit_links SET sequence = sealed.sequence, chain = sealed.chain FROM sealed \
-         WHERE audit_links.audit_id = sealed.id AND audit_links.sequence IS NULL AND audit_links.tenant_id = ",
+         WHERE audit_links.audit_id = sealed.id AND audit_links.tenant_id = ",
     );
     sql.bind(tenant.0);
     let done = txn.execute_raw(sql.into_statement()).await.map_err(store_error)?;
