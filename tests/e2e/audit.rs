@@ -533,9 +533,11 @@ async fn tampered(office: &Office) -> Result<()> {
     office
         .by_hand(
             "INSERT INTO audit (tenant_id, audit_id, occurred_at, actor, caller, method, permission, outcome, reason, \
-             request_id, details, salt, digest, code) SELECT tenant_id, subject_id, occurred_at, 'me', caller, method, \
-             permission, outcome, reason, request_id, details, salt, digest, code FROM audit \
-             WHERE method = 'UserService/UpdateUser' LIMIT 1",
+             request_id, details, salt, digest) SELECT tenant_id, subject_id, occurred_at, 'me', caller, method, \
+             permission, outcome, reason, request_id, details, salt, digest FROM audit \
+             WHERE method = 'UserService/UpdateUser' LIMIT 1; \
+             INSERT INTO audit_links (tenant_id, audit_id, code) SELECT a.tenant_id, a.audit_id, l.code FROM audit a, \
+             audit_links l WHERE a.actor = 'me' AND l.sequence = 1",
         )
         .await?;
     let (holds, text) = office.verify(&[]).await?;

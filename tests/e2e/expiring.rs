@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use prost_types::{Duration as Span, FieldMask};
 use usher_proto::identity::v1 as api;
 use usher_proto::identity::v1::{DeliveryKind, DeliveryState, InitialState, UserStatus};
@@ -203,7 +203,9 @@ fn a_mail_to_administrators_is_not_sent_where_nobody_is_left_to_tell_of_or_nobod
                 .into_iter()
                 .find(|mail| mail.kind() == KIND && mail.state() == DeliveryState::Cancelled)
         });
-        let ended = ended.await.context("nobody is left to tell of")?;
+        let Ok(ended) = ended.await else {
+            bail!("nobody is left to tell of: {:?}", stage.deliveries(&root).await?);
+        };
         assert!(ended.attempts.iter().all(|attempt| attempt.outcome == 0), "{ended:?}");
 
         let update = api::UpdateTenantRequest {

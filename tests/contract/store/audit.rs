@@ -439,7 +439,8 @@ async fn b14_a_chain_is_kept_when_its_places_move_into_a_table_of_their_own() ->
         };
         let back = format!(
             "ALTER TABLE audit ADD COLUMN sequence {number}; ALTER TABLE audit ADD COLUMN chain {octets}; \
-             UPDATE audit SET sequence = l.sequence, chain = l.chain FROM audit_links l WHERE l.audit_id = audit.audit_id; \
+             ALTER TABLE audit ADD COLUMN code {octets}; \
+             UPDATE audit SET code = l.code, sequence = l.sequence, chain = l.chain FROM audit_links l WHERE l.audit_id = audit.audit_id; \
              DROP TABLE audit_links; \
              CREATE INDEX audit_unsealed ON audit (tenant_id, audit_id) WHERE sequence IS NULL; \
              CREATE UNIQUE INDEX audit_chain ON audit (tenant_id, sequence) WHERE sequence IS NOT NULL; \

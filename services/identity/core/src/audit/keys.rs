@@ -222,7 +222,10 @@ impl AuditKeys {
     }
 
     fn check(&self, given: &[u8], expected: impl FnOnce(&AuditKey) -> Vec<u8>) -> Check {
-        let Some(key) = given.first().and_then(|id| self.key(*id)) else {
+        let Some(id) = given.first() else {
+            return Check::Wrong;
+        };
+        let Some(key) = self.key(*id) else {
             return Check::UnknownKey;
         };
         if bool::from(expected(key).ct_eq(given)) {

@@ -26,8 +26,7 @@ const PRUNED_TENANTS: i64 = 10;
 #[derive(FromQueryResult)]
 struct Unsealed {
     audit_id: Uuid,
-    /// None where the row was taken away before it was sealed: its place stays, so that this is found.
-    code: Option<Vec<u8>>,
+    code: Vec<u8>,
 }
 
 /// Seals what waits.
@@ -53,21 +52,17 @@ pub(super) async fn seal(
     let head = AuditHead::from(&row);
     let mut waiting = Sql::new(
         store.backend,
-        "SELECT l.audit_id, a.code FROM audit_links l LEFT JOIN audit a ON a.tenant_id = l.tenant_id \
-         AND a.audit_id = l.audit_id WHERE l.sequence IS NULL AND l.tenant_id = ",
+        "SELECT audit_id, code FROM audit_links WHERE sequence IS NULL AND tenant_id = ",
     );
     waiting
         .bind(tenant.0)
-        .push(" ORDER BY l.audit_id LIMIT ")
+        .push(" ORDER BY audit_id LIMIT ")
         .bind(i64::from(limit));
     let rows = Unsealed::find_by_statement(waiting.into_statement())
         .all(&txn)
         .await
         .map_err(store_error)?;
-    let codes = rows
-        .into_iter()
-        .map(|row| (AuditId(row.audit_id), row.code.unwrap_or_default()));
-    let codes: Vec<(AuditId, Vec<u8>)> = codes.collect();
+    let codes: Vec<(AuditId, Vec<u8>)> = rows.into_iter().map(|row| (AuditId(row.audit_id), row.code)).collect();
     let Ok((links, head)) = keys.extend(tenant, Some(&head), &codes) else {
         return Ok(Sealing::Broken);
     };
@@ -246,14 +241,14 @@ async fn put_links(
     links: Vec<Link>,
 ) -> Result<(), StoreError> {
     let expected = links.len() as u64;
-    let mut sql = Sql::new(store.backend, "WITH sealed (id, sequence, chain) AS (");
+    let mut sql = Sql::new(store.backend, "WITH sealed (tenant_id, id, sequence, chain) AS (");
     let rows = codes.iter().zip(links);
-    sql.set(rows.map(|((id, _), link)| [id.0.into(), link.sequence.into(), link.chain.into()]));
+    // By the whole key: how many rows a tenant has is unknown to the plan where it is new.
+    sql.set(rows.map(|((id, _), link)| [tenant.0.into(), id.0.into(), link.sequence.into(), link.chain.into()]));
     sql.push(
         ") UPDATE audit_links SET sequence = sealed.sequence, chain = sealed.chain FROM sealed \
-         WHERE audit_links.audit_id = sealed.id AND audit_links.tenant_id = ",
+         WHERE audit_links.tenant_id = sealed.tenant_id AND audit_links.audit_id = sealed.id",
     );
-    sql.bind(tenant.0);
     let done = txn.execute_raw(sql.into_statement()).await.map_err(store_error)?;
     if done.rows_affected() == expected {
         Ok(())

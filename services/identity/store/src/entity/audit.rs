@@ -26,7 +26,6 @@ pub struct Model {
     pub details: Option<String>,
     pub salt: Option<Vec<u8>>,
     pub digest: Vec<u8>,
-    pub code: Vec<u8>,
     pub redacted_by: Option<Uuid>,
     pub redaction: Option<Vec<u8>>,
 }
@@ -70,7 +69,6 @@ impl From<&AuditRow> for Model {
             details: row.erasable.as_ref().map(|kept| kept.details.clone()),
             salt: row.erasable.as_ref().map(|kept| kept.salt.clone()),
             digest: row.digest.clone(),
-            code: row.code.clone(),
             redacted_by: row.redaction.as_ref().map(|it| it.erasure),
             redaction: row.redaction.as_ref().map(|it| it.proof.clone()),
         }
@@ -80,7 +78,7 @@ impl From<&AuditRow> for Model {
 /// Whatever was done to a row, it can be read: what is wrong with it, the verifier says. So one of two columns that belong
 /// together is taken for both.
 impl Model {
-    /// The row, with its place in the chain if it has one.
+    /// The row, with its code, and with its place in the chain if it has one.
     pub(crate) fn with(self, link: Option<audit_link::Model>) -> AuditRow {
         let row = self;
         let is_kept = row.details.is_some() || row.salt.is_some();
@@ -103,7 +101,7 @@ impl Model {
                 salt: row.salt.unwrap_or_default(),
             }),
             digest: row.digest,
-            code: row.code,
+            code: link.as_ref().map(|link| link.code.clone()).unwrap_or_default(),
             redaction: is_redacted.then(|| Redaction {
                 erasure: row.redacted_by.unwrap_or_default(),
                 proof: row.redaction.unwrap_or_default(),

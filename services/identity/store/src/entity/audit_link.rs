@@ -1,5 +1,6 @@
-//! `audit_links`: the place of each row of `audit` in the chain of its tenant (B14). It comes after the row was written, so it stands in
-//! a narrow table of its own: the row itself, and all its indexes, are written once.
+//! `audit_links`: the code of each row of `audit`, and its place in the chain of its tenant (B14). The place comes after the row was
+//! written, so it stands in a narrow table of its own: the row itself, and all its indexes, are written once. All that sealing
+//! reads stands here, too: it looks at no row.
 
 use sea_orm::entity::prelude::*;
 use usher_core::audit::{AuditRow, Link};
@@ -11,6 +12,7 @@ pub struct Model {
     pub tenant_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub audit_id: Uuid,
+    pub code: Vec<u8>,
     pub sequence: Option<i64>,
     pub chain: Option<Vec<u8>>,
 }
@@ -28,6 +30,7 @@ impl From<&AuditRow> for Model {
         Self {
             tenant_id: row.tenant.0,
             audit_id: row.id.0,
+            code: row.code.clone(),
             sequence: row.link.as_ref().map(|link| link.sequence),
             chain: row.link.as_ref().map(|link| link.chain.clone()),
         }

@@ -105,12 +105,11 @@ pub const TABLES: &[(&str, &[&str], Fate)] = &[
             "permission",
             "outcome",
             "digest",
-            "code",
             "redaction",
         ],
         Fate::Stays("ids, names of RPCs, and digests over a salt that goes"),
     ),
-    ("audit_links", &["chain"], Fate::Stays("digests")),
+    ("audit_links", &["code", "chain"], Fate::Stays("digests")),
     ("audit_heads", &["chain", "kept_chain", "code"], Fate::Stays("digests")),
     (
         "mail_templates",
