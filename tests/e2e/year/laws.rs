@@ -308,7 +308,9 @@ fn deletions_happen_once_and_on_time(dossier: &Dossier<'_>) -> Result<()> {
     let (mut asked, mut date) = (None, None);
     let mut causes = Vec::new();
     for (given, order) in &dossier.person.orders {
-        causes.extend([asked, date].into_iter().flatten().filter(|due| due <= given));
+        // Orders are carried out before what is due at the same instant: until the deed, it can be called off.
+        let is_past = |due: &Timestamp| dossier.tick(*due).is_some_and(|tick| tick < *given);
+        causes.extend([asked, date].into_iter().flatten().filter(is_past));
         match order {
             Order::ErasureAsked(due) => asked = Some(*due),
             Order::ErasureCancelled => asked = None,
