@@ -5,10 +5,9 @@ mod over_time;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tonic::Code;
 use usher_proto::identity::v1 as api;
-use usher_tests::environment::eventually;
+use usher_tests::environment::{by_hand, eventually};
 use usher_tests::system::{Clients, Options, System};
 
 use crate::command_line::{printed, usher};
@@ -155,19 +154,7 @@ impl Office {
         } else {
             "BEGIN"
         };
-        let statements = AssertSqlSafe(format!("{begin}; {statements}; COMMIT"));
-        if url.starts_with("sqlite") {
-            SqliteConnection::connect(url)
-                .await?
-                .execute(sqlx::raw_sql(statements))
-                .await?;
-        } else {
-            PgConnection::connect(url)
-                .await?
-                .execute(sqlx::raw_sql(statements))
-                .await?;
-        }
-        Ok(())
+        by_hand(url, &format!("{begin}; {statements}; COMMIT")).await
     }
 }
 

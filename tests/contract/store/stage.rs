@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta};
 use secrecy::ExposeSecret as _;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use usher_core::change::{Act, Changeset};
 use usher_core::clock::Timestamp;
@@ -20,6 +19,7 @@ use usher_core::template::OwnTemplates;
 use usher_core::tenant::{Settings, Tenant};
 use usher_core::user::{Credential, Profile, User};
 use usher_store::{SeaStore, StoreConfig};
+use usher_tests::environment::by_hand;
 use usher_tests::environment::postgres::Postgres;
 use usher_tests::ledger;
 
@@ -80,14 +80,7 @@ impl Stage {
 
     /// What somebody does to the database itself.
     pub(crate) async fn by_hand(&self, statements: &str) -> Result<()> {
-        let url = self.config.url.expose_secret();
-        let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
-        if self.is_sqlite() {
-            SqliteConnection::connect(url).await?.execute(statements).await?;
-        } else {
-            PgConnection::connect(url).await?.execute(statements).await?;
-        }
-        Ok(())
+        by_hand(self.config.url.expose_secret(), statements).await
     }
 
     pub(crate) fn after(&self, seconds: i64) -> Timestamp {

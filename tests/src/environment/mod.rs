@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tokio::time::Instant;
 
 /// A port of the loopback interface that was free a moment ago, and that this process gives out once. It lies below those
@@ -90,6 +91,17 @@ fn user(names: &[&str]) -> Option<(u32, u32)> {
         let mut fields = line.split(':').skip(2);
         Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     })
+}
+
+/// What somebody does to a database itself: statements, on the one that a URL names.
+pub async fn by_hand(url: &str, statements: &str) -> Result<()> {
+    let sql = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
+    if url.starts_with("sqlite") {
+        SqliteConnection::connect(url).await?.execute(sql).await?;
+    } else {
+        PgConnection::connect(url).await?.execute(sql).await?;
+    }
+    Ok(())
 }
 
 /// Asks again and again until there is an answer, or the time is over. For what can only be polled.
