@@ -32,3 +32,7 @@ mod templates;
 mod trace;
 mod transfer;
 mod year;
+
+/// That of the programs: some services run in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

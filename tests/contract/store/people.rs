@@ -1,17 +1,25 @@
 //! Groups, roles, seats and sign-ins.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
-use usher_core::change::Changeset;
+use secrecy::ExposeSecret as _;
+use sqlx::{Connection as _, PgConnection};
+use usher_core::account::{seat_timer, wake_waiting};
+use usher_core::change::{Act, Changeset};
 use usher_core::event::EventType;
 use usher_core::group::Group;
 use usher_core::ids::{GroupId, RoleId, UserId};
-use usher_core::ports::{Activity, AssignmentQuery, Directory as _, GroupQuery, Keys, UserOrder, UserQuery};
+use usher_core::ports::{
+    Activity, AssignmentQuery, Directory as _, GroupQuery, Keys, Store as _, Timers as _, UserOrder, UserQuery,
+};
 use usher_core::role::{Assignment, BuiltInRole, CustomRole, Permission, RoleRef, Scope};
 use usher_core::seats::SeatEntry;
 use usher_core::status::Status;
 use usher_core::user::{Engagement, User};
+use usher_tests::environment::eventually;
 use uuid::Uuid;
 
 use super::on_both;
@@ -270,7 +278,7 @@ async fn seats_add_up_and_whoever_expired_takes_none(stage: Stage) -> Result<()>
     let mut tenant = stage.new_tenant(stage.tenant);
     tenant.created_tenants.clear();
     for settings in tenant.tenants.values_mut() {
-        std::sync::Arc::make_mut(settings).settings.seat_limit = 5;
+        Arc::make_mut(settings).settings.seat_limit = 5;
     }
     stage.write(tenant).await?;
     let seats = async |now| -> Result<i64> {
@@ -285,6 +293,62 @@ async fn seats_add_up_and_whoever_expired_takes_none(stage: Stage) -> Result<()>
             .used)
     };
     assert_eq!((seats(stage.now).await?, seats(stage.after(60)).await?), (2, 1));
+    Ok(())
+}
+
+/// U8: whoever holds the seats may clear the timer for those who wait, while somebody gives a seat back and sets it.
+#[tokio::test]
+async fn a_seat_given_back_while_seats_are_handed_out_wakes_those_who_wait() -> Result<()> {
+    let stage = Stage::postgres().await?;
+    let ana = stage.person("ana");
+    let mut given_out = creating([&ana]);
+    given_out.seats.push(seat(&stage, &ana, 1));
+    stage.write(given_out).await?;
+    let mut tenant = stage.new_tenant(stage.tenant);
+    tenant.created_tenants.clear();
+    for settings in tenant.tenants.values_mut() {
+        Arc::make_mut(settings).settings.seat_limit = 1;
+    }
+    let tenant_now = tenant.tenants[&stage.tenant].clone();
+    let act = Act::by_usher(stage.now, "a seat was free");
+    wake_waiting(&tenant_now, &act, &mut tenant);
+    stage.write(tenant).await?;
+
+    let keys = Keys {
+        tenants: [stage.tenant].into(),
+        with_seats: Some(stage.now),
+        ..Keys::default()
+    };
+    let mut handing_out = stage.store.begin().await?;
+    handing_out.load(&keys).await?;
+    let mut back = Changeset::default();
+    back.users.insert((stage.tenant, ana.id), ana.clone());
+    back.seats.push(seat(&stage, &ana, -1));
+    wake_waiting(&tenant_now, &act, &mut back);
+    let replica = stage.replica().await?;
+    let giving_back = tokio::spawn(async move {
+        let mut transaction = replica.begin().await?;
+        transaction.apply(&back).await?;
+        transaction.commit().await
+    });
+    let mut looking = PgConnection::connect(stage.config.url.expose_secret()).await?;
+    eventually("it waits for the seats", Duration::from_secs(30), async || {
+        let waiting =
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut looking).await.ok()?;
+        (waiting > 0).then_some(())
+    })
+    .await?;
+    let mut nobody_more = Changeset::default();
+    nobody_more.clear_timer(seat_timer(&tenant_now));
+    handing_out.apply(&nobody_more).await?;
+    handing_out.commit().await?;
+    giving_back.await??;
+    let woken = stage.store.take_due(stage.now, 10).await?;
+    assert_eq!(
+        woken.iter().map(|timer| timer.key).collect::<Vec<_>>(),
+        [seat_timer(&tenant_now)]
+    );
     Ok(())
 }
 

@@ -116,6 +116,8 @@ impl Sweep {
         let queue = self.store.seat_queue(tenant, self.clock.now(), BATCH).await?;
         let keys = Keys {
             tenants: [tenant].into(),
+            // Whoever raises the limit meanwhile sets the timer after it was cleared, not before.
+            lock_tenants: true,
             users: queue.iter().map(|user| (tenant, *user)).collect(),
             with_mail: true,
             with_seats: Some(self.clock.now()),
@@ -214,12 +216,17 @@ impl Sweep {
         };
         let keys = Keys {
             tenants: [tenant].into(),
+            lock_tenants: true,
             users: held.iter().map(|(user, _)| (tenant, *user)).collect(),
             with_mail: true,
             ..Keys::default()
         };
         let command = Command::new(keys, move |world, changes| {
             let settings = &world.tenant(tenant)?.settings;
+            if settings.mail_paused_at.is_none() && settings.mail_resumed_at != resumed {
+                // Paused and resumed since it was asked who waits: the timer was set anew.
+                return Ok(());
+            }
             if settings.mail_paused_at.is_some() || held.is_empty() {
                 changes.clear_timer(key);
                 return Ok(());

@@ -144,8 +144,8 @@ struct Counted {
     waiting: i64,
 }
 
-/// The seats of these tenants, locked: the last lock that a transaction takes. A tenant that has no row yet gets one first,
-/// so that there is something to lock.
+/// The seats of these tenants, locked: the last lock that a transaction takes before it writes. A tenant that has no row yet
+/// gets one first, so that there is something to lock.
 pub(super) async fn seats<C: ConnectionTrait>(
     db: &C,
     tenants: &BTreeSet<TenantId>,

@@ -1,7 +1,8 @@
 //! Writes a changeset: one multi-row statement a table, and on PostgreSQL all of them in one round trip.
 //!
-//! There the statements are joined as data-modifying `WITH` queries. They see one snapshot and run in no particular
-//! order, which is fine, since no two of them touch the same row.
+//! There the statements are joined as data-modifying `WITH` queries. They see one snapshot, which is fine, since no two of
+//! them touch the same row. Their order matters for locks alone: a transaction that has seats locked may wait for a timer, so
+//! nobody may wait for seats who holds one.
 
 mod erasures;
 mod jobs;
@@ -38,9 +39,10 @@ async fn execute<C: ConnectionTrait>(db: &C, sql: Sql) -> Result<(), StoreError>
     Ok(())
 }
 
+/// All in one, for PostgreSQL: it runs what nobody reads from the last to the first, so the first to run comes last.
 fn joined(statements: Vec<Sql>) -> Sql {
     let mut all = Sql::new(DbBackend::Postgres, "WITH ");
-    for (index, statement) in statements.into_iter().enumerate() {
+    for (index, statement) in statements.into_iter().rev().enumerate() {
         all.push(if index == 0 { "" } else { ", " })
             .push(&format!("w{index} AS ("))
             .append(statement)

@@ -125,7 +125,8 @@ fn assignments(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
     all.extend(delete(backend, ("role_assignments", key), revoked));
 }
 
-/// The ledger, and what it adds up to. Nothing else writes the count, and every transaction locks users before seats.
+/// The ledger, and what it adds up to. Nothing else writes the count, and every transaction locks users before seats, seats
+/// before timers.
 fn seats(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
     let rows: Vec<_> = changes.seats.iter().map(Into::into).collect();
     all.extend(insert::<seat_entry::Entity>(
