@@ -29,8 +29,9 @@ INSERT INTO users (tenant_id, user_id, version, email, email_key, external_id, f
   VALUES (':tenant', gen_random_uuid(), 1, 'Someone@example.org', gen_random_uuid() || '@example.org', NULL, 'Some', 'One', '', '[]', md5(:n::text), md5(:n::text), 'PENDING', NULL, NULL, now(), NULL, 'NONE', NULL, 0, now(), now(), NULL);
 INSERT INTO history (tenant_id, user_id, event_type, occurred_at, body) VALUES (':tenant', gen_random_uuid(), 'user.created', now(), ':body');
 INSERT INTO outbox (tenant_id, user_id, event_id, event_type, lane, body, occurred_at) VALUES (':tenant', gen_random_uuid(), gen_random_uuid(), 'user.created', 1, ':body', now());
-INSERT INTO audit (tenant_id, audit_id, occurred_at, actor, caller, method, permission, outcome, subject_id, reason, request_id, details, salt, digest, code)
-  VALUES (':tenant', gen_random_uuid(), now(), 'anonymous', 'usher-bench', 'UserService/CreateUser', 'users.create', 'OK', gen_random_uuid(), '', '', ':body', decode(md5(:n::text), 'hex'), decode(md5(:n::text) || md5(:n::text), 'hex'), decode('01' || md5(:n::text) || md5(:n::text), 'hex'));
+INSERT INTO audit (tenant_id, audit_id, occurred_at, actor, caller, method, permission, outcome, subject_id, reason, request_id, details, salt, digest)
+  VALUES (':tenant', gen_random_uuid(), now(), 'anonymous', 'usher-bench', 'UserService/CreateUser', 'users.create', 'OK', gen_random_uuid(), '', '', ':body', decode(md5(:n::text), 'hex'), decode(md5(:n::text) || md5(:n::text), 'hex'));
+INSERT INTO audit_links (tenant_id, audit_id, code) VALUES (':tenant', gen_random_uuid(), decode('01' || md5(:n::text) || md5(:n::text), 'hex'));
 COMMIT;
 ";
 

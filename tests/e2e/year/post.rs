@@ -1,6 +1,6 @@
 //! The mail server of a year: it notes what it took and when, and sometimes does not take it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -29,8 +29,8 @@ struct Log {
     tries: HashMap<String, u64>,
     /// The newest link by address.
     links: HashMap<String, String>,
-    /// Addresses that bounced or complained.
-    dead: HashSet<String>,
+    /// Addresses that bounced or complained, with the last instant at which a mail to them may have been on its way already.
+    dead: HashMap<String, Timestamp>,
 }
 
 /// What becomes of a mail depends on the seed, the address and how many came before it.
@@ -68,9 +68,13 @@ impl Post {
         self.log().posted.iter().rfind(|posted| posted.to == address).cloned()
     }
 
-    /// From now on nothing is to come to an address.
+    /// From now on nothing is to come to an address: it was reported.
     pub(super) fn bury(&self, address: &str) {
-        self.log().dead.insert(address.to_owned());
+        self.bury_after(address, Timestamp::MIN_UTC);
+    }
+
+    fn bury_after(&self, address: &str, last: Timestamp) {
+        self.log().dead.entry(address.to_owned()).or_insert(last);
     }
 
     fn dice(&self, address: &str) -> StdRng {
@@ -103,7 +107,8 @@ impl Transport for Post {
                 };
             }
             35..43 => {
-                self.bury(&mail.to_address);
+                // Two mails to one person may go out in the same instant: the other one is refused by its own answer.
+                self.bury_after(&mail.to_address, self.clock.now());
                 return SendOutcome::Failed {
                     phase: Phase::Recipient,
                     code: 550,
@@ -122,7 +127,10 @@ impl Transport for Post {
             message_id: mail.message_id.clone(),
             at: self.clock.now(),
             uncertain,
-            to_the_dead: log.dead.contains(&mail.to_address),
+            to_the_dead: log
+                .dead
+                .get(&mail.to_address)
+                .is_some_and(|last| *last < self.clock.now()),
         };
         log.posted.push(posted);
         if let Some((_, rest)) = mail.text.split_once("token=") {
