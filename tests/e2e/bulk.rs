@@ -1,6 +1,9 @@
 //! Acts on many users at once: previews, jobs, their reports, undo (U5, U6, B7, L15).
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic::Code;
 use usher_proto::identity::v1 as api;
 use usher_proto::identity::v1::bulk_action::Action;
@@ -467,6 +470,87 @@ fn a_job_can_be_cancelled() -> Result<()> {
             .job
             .context("no job")?;
         assert_eq!((again.state, again.end_time), (ended.state, ended.end_time));
+        Ok(())
+    })
+}
+
+/// Whether rows can be had at once: nobody holds them.
+async fn are_free(database: &mut PgConnection, users: &[String]) -> bool {
+    let lock = "SELECT 1 FROM users WHERE user_id = ANY($1::uuid[]) FOR UPDATE NOWAIT";
+    sqlx::query(lock).bind(users).execute(database).await.is_ok()
+}
+
+/// B7, U6: the chunk after the one that is being written is decided already. Whoever cancels the job meanwhile finds that
+/// nothing came of it.
+#[test]
+fn what_was_decided_ahead_is_dropped_when_the_job_is_cancelled() -> Result<()> {
+    together(async |stage| {
+        let mut file = String::from("email,labels\n");
+        for number in 0..600 {
+            writeln!(file, "{},Ahead", stage.address(&format!("ahead{number}")))?;
+        }
+        let imported = stage.import(stage.importing(api::ImportMode::Create), &file).await?;
+        assert_eq!(imported.changed_count, 600);
+        let mut database = PgConnection::connect(&stage.system.database_url).await?;
+        let users: Vec<String> =
+            sqlx::query_scalar("SELECT user_id::text FROM users WHERE tenant_id = $1::uuid ORDER BY user_id")
+                .bind(&stage.tenant)
+                .fetch_all(&mut database)
+                .await?;
+        let (first, second) = users.split_at(500);
+
+        // The first chunk cannot begin, and once it has begun it cannot be written.
+        let mut beginning = PgConnection::connect(&stage.system.database_url).await?;
+        beginning.execute("BEGIN").await?;
+        assert!(are_free(&mut beginning, first).await);
+        let preview = stage.preview(labelled("Ahead")).await?;
+        let job = stage
+            .start(&preview.digest, Action::Deactivate(api::BulkDeactivate {}))
+            .await?;
+        let mut in_the_way = PgConnection::connect(&stage.system.database_url).await?;
+        in_the_way.execute("BEGIN").await?;
+        sqlx::query(
+            "INSERT INTO job_chunks (tenant_id, job_id, number, outcomes) VALUES ($1::uuid, $2::uuid, 0, '[]')",
+        )
+        .bind(&stage.tenant)
+        .bind(&job.job_id)
+        .execute(&mut in_the_way)
+        .await?;
+        beginning.execute("ROLLBACK").await?;
+        eventually("the second chunk is decided", PATIENCE, async || {
+            (!are_free(&mut database, second).await).then_some(())
+        })
+        .await?;
+        let request = api::CancelJobRequest {
+            tenant_id: stage.tenant.clone(),
+            job_id: job.job_id.clone(),
+            options: None,
+        };
+        let mut bulk = stage.clients.bulk();
+        let cancelling = tokio::spawn(async move { bulk.cancel_job(request).await });
+        eventually("the cancellation waits for the first chunk", PATIENCE, async || {
+            let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                           AND wait_event_type = 'Lock' AND query LIKE '%jobs%FOR UPDATE%'";
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut database).await.ok()?;
+            (waiting > 0).then_some(())
+        })
+        .await?;
+        in_the_way.execute("ROLLBACK").await?;
+        cancelling.await??;
+
+        let ended = stage.ended(&job).await?;
+        assert_eq!((ended.state(), ended.changed_count), (JobState::Cancelled, 500));
+        eventually("nobody holds the second chunk", PATIENCE, async || {
+            are_free(&mut database, second).await.then_some(())
+        })
+        .await?;
+        let deactivated: Vec<String> = sqlx::query_scalar(
+            "SELECT user_id::text FROM users WHERE tenant_id = $1::uuid AND status = 'DEACTIVATED' ORDER BY user_id",
+        )
+        .bind(&stage.tenant)
+        .fetch_all(&mut database)
+        .await?;
+        assert!(deactivated == first, "{} were deactivated", deactivated.len());
         Ok(())
     })
 }

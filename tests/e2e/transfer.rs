@@ -11,7 +11,7 @@ use usher_tests::system::{Options, System, vars};
 use crate::stage::{PATIENCE, Stage, Together, apart, assert_refused, refused, together};
 
 impl<G: std::ops::Deref<Target = System>> Stage<G> {
-    fn importing(&self, mode: ImportMode) -> api::ImportSettings {
+    pub(crate) fn importing(&self, mode: ImportMode) -> api::ImportSettings {
         api::ImportSettings {
             tenant_id: self.tenant.clone(),
             mode: mode.into(),
@@ -33,7 +33,7 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         Ok(answer.into_inner())
     }
 
-    async fn import(&self, settings: api::ImportSettings, file: &str) -> Result<api::Job> {
+    pub(crate) async fn import(&self, settings: api::ImportSettings, file: &str) -> Result<api::Job> {
         let job = self.upload(settings, file.as_bytes()).await?.job.context("no job")?;
         self.ended(&job).await
     }

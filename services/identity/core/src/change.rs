@@ -257,6 +257,10 @@ impl Changeset {
 
     /// Takes in what came later.
     pub fn extend(&mut self, later: Self) {
+        if self.is_empty() {
+            *self = later;
+            return;
+        }
         self.tenants.extend(later.tenants);
         self.created_tenants.extend(later.created_tenants);
         self.users.extend(later.users);

@@ -187,7 +187,9 @@ pub struct Loaded {
 pub trait Transaction: Send {
     /// Loads what the keys name and locks the accounts against every other transaction.
     async fn load(&mut self, keys: &Keys) -> Result<Loaded, StoreError>;
-    /// Writes everything, set by set.
+    /// Makes ready what [`Self::apply`] will write, without a word to the database: for one that has to wait.
+    fn stage(&mut self, changes: &Changeset) -> Result<(), StoreError>;
+    /// Writes everything, set by set: what was staged, if anything was, else the changes.
     async fn apply(&mut self, changes: &Changeset) -> Result<(), StoreError>;
     /// Makes it last.
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
@@ -461,4 +463,6 @@ pub trait Store: Directory + Outbox + Timers + Jobs + AuditLog + Erasures {
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError>;
     /// Whether the database answers and has the schema that this program needs.
     async fn check(&self) -> Result<(), StoreError>;
+    /// Whether one transaction can stay open while others begin and end: not where all share one connection.
+    fn has_room_for_two(&self) -> bool;
 }

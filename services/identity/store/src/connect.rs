@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{Connection as _, PgConnection};
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait as _, SqliteTransactionMode,
     SqlxPostgresConnector, SqlxSqliteConnector, TransactionOptions, TransactionTrait as _, sqlx,
@@ -29,6 +30,8 @@ use crate::transaction::SeaTransaction;
 
 /// Another process that writes to the same SQLite file is waited for.
 const BUSY: Duration = Duration::from_secs(5);
+/// Connections that are enough for two transactions that stay open, and for those who only come by.
+const ROOM: u32 = 4;
 /// Names the lock under which the schema is changed.
 const MIGRATION_LOCK: i64 = 0x7573_6865_7200;
 
@@ -42,6 +45,7 @@ pub struct SeaStore {
     pub(crate) backend: DbBackend,
     pub(crate) horizon: Arc<Horizon>,
     pub(crate) written: Arc<Written>,
+    has_room_for_two: bool,
 }
 
 impl SeaStore {
@@ -64,6 +68,7 @@ impl SeaStore {
             backend,
             horizon: Arc::new(Horizon::default()),
             written: Arc::new(Written::default()),
+            has_room_for_two: backend == DbBackend::Postgres && config.max_connections >= ROOM,
         })
     }
 
@@ -114,6 +119,10 @@ impl Store for SeaStore {
     #[tracing::instrument(name = "db.begin", skip_all, err(level = "debug"))]
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
         Ok(Box::new(SeaTransaction::begin(self).await?))
+    }
+
+    fn has_room_for_two(&self) -> bool {
+        self.has_room_for_two
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -174,7 +183,13 @@ async fn postgres(config: &StoreConfig, url: &str) -> Result<DatabaseConnection,
         // Compiling a statement that takes a millisecond takes longer.
         ("jit", "off".to_owned()),
     ]);
-    let pool: PgPoolOptions = pool_options(config).max_connections(config.max_connections);
+    let pool: PgPoolOptions = pool_options(config)
+        .max_connections(config.max_connections)
+        // A statement that wrote hundreds of accounts leaves a buffer of its size in every connection that it came by.
+        .after_release(|connection: &mut PgConnection, _| {
+            connection.shrink_buffers();
+            Box::pin(async { Ok(true) })
+        });
     let pool = pool.connect_with(options).await.map_err(|error| driver_error(&error))?;
     Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
 }

@@ -8,13 +8,15 @@ use usher_core::ports::{Keys, Loaded, StoreError, Transaction};
 use crate::SeaStore;
 use crate::error::store_error;
 use crate::load::{Locking, load};
-use crate::write::write;
+use crate::sql::Sql;
+use crate::write::{execute, statements};
 
 /// A transaction on either database. Dropped, it is rolled back before its connection serves anybody else.
 #[derive(Debug)]
 pub(crate) struct SeaTransaction {
     store: SeaStore,
     txn: DatabaseTransaction,
+    staged: Option<Vec<Sql>>,
     events: usize,
 }
 
@@ -23,6 +25,7 @@ impl SeaTransaction {
         Ok(Self {
             store: store.clone(),
             txn: store.transaction().await?,
+            staged: None,
             events: 0,
         })
     }
@@ -35,15 +38,24 @@ impl Transaction for SeaTransaction {
         load(&self.txn, keys, Locking::ForUpdate).await
     }
 
+    fn stage(&mut self, changes: &Changeset) -> Result<(), StoreError> {
+        self.staged = Some(statements(self.store.backend, changes)?);
+        Ok(())
+    }
+
     #[tracing::instrument(name = "db.apply", skip_all, err(level = "debug"))]
     async fn apply(&mut self, changes: &Changeset) -> Result<(), StoreError> {
         self.events += changes.events.len();
-        write(&self.txn, changes).await
+        let statements = match self.staged.take() {
+            Some(staged) => staged,
+            None => statements(self.store.backend, changes)?,
+        };
+        execute(&self.txn, statements).await
     }
 
     #[tracing::instrument(name = "db.commit", skip_all, err(level = "debug"))]
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        let Self { store, txn, events } = *self;
+        let Self { store, txn, events, .. } = *self;
         txn.commit().await.map_err(store_error)?;
         store.has_written(events);
         Ok(())

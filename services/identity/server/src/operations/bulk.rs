@@ -8,7 +8,7 @@ use usher_core::account::{Account, Effect};
 use usher_core::change::{Act, Changeset};
 use usher_core::ids::{GroupId, TenantId, UserId};
 use usher_core::invitation::Message;
-use usher_core::job::{HeldRole, ItemInput, ItemOutcome, ItemResult, JobAction, Undo};
+use usher_core::job::{HeldRole, ItemInput, ItemOutcome, ItemResult, Job, JobAction, Undo};
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
 use usher_core::role::{Permission, RoleRef, Scope};
@@ -55,6 +55,19 @@ pub(crate) fn keys(tenant: TenantId, action: &JobAction, items: &[ItemInput]) ->
         }
     }
     keys
+}
+
+/// Whether the chunk after these items can be decided as if they were dealt with: what it sees and what its actor may do is
+/// not changed by them. Imports look for rows of the same address, and seats are counted.
+pub(crate) fn is_independent(job: &Job, items: &[ItemInput]) -> bool {
+    let alone = matches!(
+        job.action,
+        JobAction::Invite { .. } | JobAction::Resend { .. } | JobAction::Deactivate | JobAction::EditLabels { .. }
+    );
+    alone
+        && !items
+            .iter()
+            .any(|item| item.user.is_some_and(|user| user.to_string() == job.actor))
 }
 
 /// What each item asks for (U2): whoever started the job may do to a user what they could do one by one.

@@ -5,6 +5,9 @@
 //! outcome. What goes wrong for the transaction as a whole is repeated call by call, so that a bad one never fails its
 //! neighbours. The work runs in tasks of its own: a caller that hangs up cannot cut it in half.
 
+mod ahead;
+mod transaction;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument as _;
-use usher_core::audit::{self, AuditKeys, Known, Origin};
+use usher_core::audit::{AuditKeys, Origin};
 use usher_core::change::{Changeset, StoredResponse};
-use usher_core::clock::{Clock, Timestamp};
+use usher_core::clock::Clock;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::{Keys, Store, StoreError};
 use usher_core::refusal::Refusal;
@@ -23,6 +26,8 @@ use usher_core::seats::{SeatCounts, Seats};
 use usher_core::user::Standing;
 use usher_platform::trace;
 
+pub use self::ahead::Prepared;
+use self::transaction::{Ledger, decide};
 use super::world::World;
 
 /// Calls in one transaction at most.
@@ -292,21 +297,6 @@ trait Job: Send {
     fn span(&self) -> &tracing::Span;
 }
 
-/// What commands changed, for the audit log: no command has to think of it, so none can forget it.
-struct Ledger<'a> {
-    /// How things stood before.
-    known: Known,
-    keys: &'a AuditKeys,
-}
-
-impl Ledger<'_> {
-    fn write(&mut self, own: &mut Changeset, origin: &Origin, now: Timestamp) {
-        let entries = audit::changes(&self.known, own, origin, now, self.keys);
-        self.known.learn(own);
-        own.audit.extend(entries.into_iter().map(|entry| self.keys.sign(entry)));
-    }
-}
-
 struct TypedJob<T, D> {
     command: Command<D>,
     outcome: Option<Result<T, Failure>>,
@@ -516,34 +506,25 @@ async fn transact(shared: &Shared, jobs: &mut [Box<dyn Job>]) -> Result<(), Stor
     for job in jobs.iter() {
         keys.extend(job.keys());
     }
-    let begun = shared.store.begin().await;
-    shared.unreachable.store(begun.is_err(), Ordering::Relaxed);
-    let mut transaction = begun?;
-    let loaded = transaction.load(&keys).await?;
-    let mut ledger = Ledger {
-        known: Known::of(&loaded),
-        keys: &shared.audit_keys,
-    };
-    let mut world = World::new(loaded, shared.clock.now());
-    let mut changes = Changeset::default();
     let mut dry = false;
-    for job in jobs.iter_mut() {
-        dry |= job.is_dry();
-        job.decide(&mut world, &mut changes, &mut ledger);
-    }
-    if dry || changes.is_empty() {
+    let decided = decide(
+        shared,
+        &keys,
+        |_| {},
+        |world, changes, ledger| {
+            let last = jobs.len().saturating_sub(1);
+            for (index, job) in jobs.iter_mut().enumerate() {
+                ledger.goes_on = index < last;
+                dry |= job.is_dry();
+                job.decide(world, changes, ledger);
+            }
+        },
+    )
+    .await?;
+    if dry {
         return Ok(());
     }
-    transaction.apply(&changes).await?;
-    transaction.commit().await?;
-    shared.observer.committed(
-        &mut changes
-            .users
-            .values()
-            .map(|user| (user.tenant, user.id, user.standing())),
-    );
-    shared.commits.send_modify(|count| *count += 1);
-    Ok(())
+    decided.write(shared).await
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -23,20 +23,20 @@ use crate::error::store_error;
 use crate::sql::Sql;
 
 /// Writes everything or, by an error, nothing: the transaction is then of no further use.
-pub(crate) async fn write<C: ConnectionTrait>(db: &C, changes: &Changeset) -> Result<(), StoreError> {
-    let statements = statements(db.get_database_backend(), changes)?;
-    if statements.len() > 1 && db.get_database_backend() == DbBackend::Postgres {
-        return execute(db, joined(statements)).await;
-    }
+pub(crate) async fn execute<C: ConnectionTrait>(db: &C, statements: Vec<Sql>) -> Result<(), StoreError> {
     for statement in statements {
-        execute(db, statement).await?;
+        db.execute_raw(statement.into_statement()).await.map_err(store_error)?;
     }
     Ok(())
 }
 
-async fn execute<C: ConnectionTrait>(db: &C, sql: Sql) -> Result<(), StoreError> {
-    db.execute_raw(sql.into_statement()).await.map_err(store_error)?;
-    Ok(())
+/// What writes a changeset, in order.
+pub(crate) fn statements(backend: DbBackend, changes: &Changeset) -> Result<Vec<Sql>, StoreError> {
+    let all = by_table(backend, changes)?;
+    if all.len() > 1 && backend == DbBackend::Postgres {
+        return Ok(vec![joined(all)]);
+    }
+    Ok(all)
 }
 
 /// All in one, for PostgreSQL: it runs what nobody reads from the last to the first, so the first to run comes last.
@@ -52,7 +52,7 @@ fn joined(statements: Vec<Sql>) -> Sql {
     all
 }
 
-fn statements(backend: DbBackend, changes: &Changeset) -> Result<Vec<Sql>, StoreError> {
+fn by_table(backend: DbBackend, changes: &Changeset) -> Result<Vec<Sql>, StoreError> {
     let mut all = Vec::new();
     tenants(backend, changes, &mut all);
     let templates: Vec<_> = changes.templates.iter().map(Into::into).collect();
