@@ -10,6 +10,7 @@ mod latency;
 mod load;
 mod mail;
 mod many;
+mod pages;
 mod reads;
 mod relay;
 mod report;
@@ -98,6 +99,9 @@ async fn steps(postgres: &Postgres, effort: Effort, only: Option<&str>, report: 
     }
     if wanted("many") {
         many::run(postgres, effort, report).await?;
+    }
+    if wanted("pages") {
+        pages::run(postgres, report).await?;
     }
     Ok(())
 }

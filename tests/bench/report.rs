@@ -1,5 +1,7 @@
 //! The table.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 
 /// What was measured.
@@ -22,6 +24,24 @@ impl Report {
             format!("{ours:.0}/s"),
             format!("{ratio:.2} ×"),
             format!("≥ {wanted} ×: {verdict}"),
+        ]);
+    }
+
+    /// What something costs among many, against what it costs among few; `most` is the ratio to stay below.
+    pub(crate) fn growth(&mut self, work: &str, few: Duration, many: Duration, most: u32) {
+        let ratio = many.as_secs_f64() / few.as_secs_f64();
+        let verdict = if ratio < f64::from(most) {
+            "reached"
+        } else {
+            "falls short"
+        };
+        eprintln!("{work}: among few {few:.1?}, among many {many:.1?}, {ratio:.2} × (wanted < {most} ×)");
+        self.rows.push([
+            work.to_owned(),
+            format!("{few:.1?}"),
+            format!("{many:.1?}"),
+            format!("{ratio:.2} ×"),
+            format!("< {most} ×: {verdict}"),
         ]);
     }
 

@@ -3,4 +3,5 @@
 pub mod environment;
 pub mod ledger;
 pub mod machine;
+pub mod million;
 pub mod system;
