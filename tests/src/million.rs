@@ -34,8 +34,9 @@ const USERS: &str = "INSERT INTO users (tenant_id, user_id, version, email, emai
     CASE WHEN n % 10 = 7 THEN 'ACTIVE' END, $2, CASE WHEN n % 100 = 3 THEN $2 - interval '1 day' WHEN n % 100 = 4 THEN $2 + interval '90 days' END, 'NONE', 0, \
     $2 - n * interval '1 second', $2, CASE WHEN n % 3 = 0 THEN '1970-01-01'::timestamptz ELSE $2 - n * interval '1 minute' END, \
     CASE WHEN n % 1000 = 9 THEN $2 END FROM generate_series(1, $3) n";
-const MEMBERS: &str = "INSERT INTO group_members (tenant_id, group_id, user_id) \
-    SELECT $1, ('00000000-0000-0000-0000-00000000000' || n % 10)::uuid, md5($1::text || n)::uuid FROM generate_series(1, $2) n \
+const MEMBERS: &str = "INSERT INTO group_members (tenant_id, group_id, user_id, user_created_at) \
+    SELECT $1, ('00000000-0000-0000-0000-00000000000' || n % 10)::uuid, md5($1::text || n)::uuid, $3 - n * interval '1 second' \
+    FROM generate_series(1, $2) n \
     WHERE n % 10 < 2 OR n % 1000 = 5";
 const HOLDERS: &str = "INSERT INTO role_assignments (tenant_id, user_id, role, scope_kind, scope_id) \
     SELECT $1, md5($1::text || n)::uuid, CASE WHEN n % 1000 = 1 THEN 'coach' ELSE 'learner' END, 'PLATFORM', '' \
@@ -206,7 +207,12 @@ pub async fn fill(database: &mut PgConnection, now: DateTime<Utc>) -> Result<()>
             .bind(rows)
             .execute(&mut *database)
             .await?;
-        sqlx::query(MEMBERS).bind(id).bind(rows).execute(&mut *database).await?;
+        sqlx::query(MEMBERS)
+            .bind(id)
+            .bind(rows)
+            .bind(now)
+            .execute(&mut *database)
+            .await?;
         sqlx::query(HOLDERS).bind(id).bind(rows).execute(&mut *database).await?;
         sqlx::query(INVITATIONS)
             .bind(id)

@@ -59,7 +59,8 @@ async fn put(stage: &Stage, groups: &[&Group]) -> Result<()> {
 async fn join(stage: &Stage, group: GroupId, users: &[&User], added: bool) -> Result<()> {
     let mut changes = Changeset::default();
     for user in users {
-        changes.memberships.insert((stage.tenant, group, user.id), added);
+        let membership = added.then_some(user.created_at);
+        changes.memberships.insert((stage.tenant, group, user.id), membership);
     }
     Ok(stage.write(changes).await?)
 }

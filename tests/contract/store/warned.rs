@@ -109,8 +109,12 @@ async fn people_are_told_of_while_the_warning_holds_in_the_mail_of_its_time_and_
         changes.deliveries.insert((stage.tenant, digest.id), digest);
     }
     let (one, two) = (GroupId(Uuid::from_u128(1)), GroupId(Uuid::from_u128(2)));
-    changes.memberships.insert((stage.tenant, one, soon.id), true);
-    changes.memberships.insert((stage.tenant, two, late.id), true);
+    changes
+        .memberships
+        .insert((stage.tenant, one, soon.id), Some(soon.created_at));
+    changes
+        .memberships
+        .insert((stage.tenant, two, late.id), Some(late.created_at));
     stage.write(changes).await?;
     left.status = Status::Erased;
     let moved = User {

@@ -147,8 +147,8 @@ pub struct Changeset {
     pub logins: BTreeMap<(TenantId, UserId), Timestamp>,
     /// Versions of mail templates, each new.
     pub templates: Vec<TemplateVersion>,
-    /// Memberships of groups: added (`true`) or removed.
-    pub memberships: BTreeMap<(TenantId, GroupId, UserId), bool>,
+    /// Memberships of groups: added, with the instant at which the user was created, which orders a group's list; or removed.
+    pub memberships: BTreeMap<(TenantId, GroupId, UserId), Option<Timestamp>>,
     /// Roles of users: given (`true`) or taken away.
     pub assignments: BTreeMap<Assignment, bool>,
     /// Groups, whole.

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, Order, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, Statement, Value,
+    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, JoinType, Order, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select, Statement, Value,
 };
 use usher_core::clock::Timestamp;
 use usher_core::delivery::Attempt;
@@ -18,7 +18,7 @@ use usher_core::status::StatusName;
 use usher_core::user::Engagement;
 use uuid::Uuid;
 
-use crate::entity::{attempt, delivery, invitation, suppression, user};
+use crate::entity::{attempt, delivery, invitation, member, suppression, user};
 use crate::error::{store_error, unreadable};
 use crate::sql::{Sql, columns_of};
 
@@ -29,7 +29,6 @@ pub(crate) fn not_erased() -> Expr {
 
 /// One page of users.
 pub(crate) fn users(backend: DbBackend, query: &UserQuery) -> Result<Select<user::Entity>, StoreError> {
-    let select = matching(backend, query);
     let (column, is_instant) = match query.order {
         UserOrder::Name => (user::Column::NameKey, false),
         UserOrder::Email => (user::Column::EmailKey, false),
@@ -45,17 +44,44 @@ pub(crate) fn users(backend: DbBackend, query: &UserQuery) -> Result<Select<user
         }
     };
     let after = query.after.as_ref().map(|after| Ok((key(after)?, after.id.into())));
-    Ok(page(
-        select,
-        (column, user::Column::UserId),
-        &order,
-        after.transpose()?,
-        query.limit,
-    ))
+    let after = after.transpose()?;
+    if let ([group], UserOrder::Created) = (query.groups.as_slice(), query.order) {
+        let columns = (member::Column::UserCreatedAt, member::Column::UserId);
+        return Ok(page(
+            members(backend, query, *group),
+            columns,
+            &order,
+            after,
+            query.limit,
+        ));
+    }
+    let columns = (column, user::Column::UserId);
+    Ok(page(matching(backend, query), columns, &order, after, query.limit))
+}
+
+/// Whom a query for one group matches, joined with the memberships, which an index has in the order of creation.
+fn members(backend: DbBackend, query: &UserQuery, group: GroupId) -> Select<user::Entity> {
+    use member::Column;
+    let membership = user::Entity::belongs_to(member::Entity)
+        .from((user::Column::TenantId, user::Column::UserId))
+        .to((Column::TenantId, Column::UserId));
+    matching_anywhere(backend, query)
+        .join(JoinType::InnerJoin, membership.into())
+        .filter(Column::TenantId.eq(query.tenant.0))
+        .filter(Column::GroupId.eq(group.0))
 }
 
 /// Whom a query matches, in no order.
 pub(crate) fn matching(backend: DbBackend, query: &UserQuery) -> Select<user::Entity> {
+    let select = matching_anywhere(backend, query);
+    if query.groups.is_empty() {
+        return select;
+    }
+    select.filter(in_any_group(backend, "users", &query.groups))
+}
+
+/// Whom it matches if its groups do not count.
+fn matching_anywhere(backend: DbBackend, query: &UserQuery) -> Select<user::Entity> {
     let mut select = user::Entity::find().filter(user::Column::TenantId.eq(query.tenant.0));
     if query.statuses.is_empty() {
         select = select.filter(not_erased());
@@ -72,9 +98,6 @@ pub(crate) fn matching(backend: DbBackend, query: &UserQuery) -> Select<user::En
     if !query.text.is_empty() {
         let pattern = LikeExpr::new(format!("%{}%", escaped(&query.text))).escape('\\');
         select = select.filter(user::Column::SearchKey.like(pattern));
-    }
-    if !query.groups.is_empty() {
-        select = select.filter(in_any_group(backend, "users", &query.groups));
     }
     if !query.roles.is_empty() {
         select = select.filter(holds_any_role(backend, query));
@@ -260,15 +283,15 @@ pub(crate) fn suppressions(
     ))
 }
 
-pub(crate) fn page<E: EntityTrait>(
+pub(crate) fn page<E: EntityTrait, C: ColumnTrait>(
     mut select: Select<E>,
-    (key, id): (E::Column, E::Column),
+    (key, id): (C, C),
     order: &Order,
     after: Option<(Value, Value)>,
     limit: u32,
 ) -> Select<E> {
     if let Some((last_key, last_id)) = after {
-        let here = Expr::tuple([Expr::col(key), Expr::col(id)]);
+        let here = Expr::tuple([key.into_expr(), id.into_expr()]);
         let last = Expr::tuple([Expr::val(last_key), Expr::val(last_id)]);
         select = select.filter(if *order == Order::Desc {
             here.lt(last)

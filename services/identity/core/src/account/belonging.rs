@@ -137,9 +137,10 @@ impl Account {
         } else {
             EventType::MembershipRemoved
         };
+        let membership = added.then_some(self.user.created_at);
         changes
             .memberships
-            .insert((self.user.tenant, group, self.user.id), added);
+            .insert((self.user.tenant, group, self.user.id), membership);
         changes.events.push(Event {
             group: Some(group),
             ..self.event(act, kind)

@@ -269,9 +269,9 @@ const USER_FIELDS: [(&str, Value); 10] = [
 ];
 
 fn belonging(written: &Changeset, found: &mut Collected) {
-    for ((tenant, group, user), is_member) in &written.memberships {
+    for ((tenant, group, user), membership) in &written.memberships {
         let fields = found.entry((*tenant, About::User(*user))).or_default();
-        fields.push(gained("group", group.to_string(), *is_member));
+        fields.push(gained("group", group.to_string(), membership.is_some()));
     }
     for (held, is_held) in &written.assignments {
         let fields = found.entry((held.tenant, About::User(held.user))).or_default();

@@ -24,6 +24,7 @@ mod m20261126_000015_warned;
 mod m20261127_000016_erasing_reasons;
 mod m20261127_000017_entries_about_nobody;
 mod m20261127_000018_audit_links;
+mod m20261201_000019_members_in_order;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000016_erasing_reasons::Migration),
             Box::new(m20261127_000017_entries_about_nobody::Migration),
             Box::new(m20261127_000018_audit_links::Migration),
+            Box::new(m20261201_000019_members_in_order::Migration),
         ]
     }
 }

@@ -65,18 +65,20 @@ fn memberships(backend: DbBackend, changes: &Changeset, all: &mut Vec<Sql>) {
     let rows: Vec<_> = changes
         .memberships
         .iter()
-        .filter(|(_, added)| **added)
-        .map(|((tenant, group, user), _)| member::Model {
-            tenant_id: tenant.0,
-            group_id: group.0,
-            user_id: user.0,
+        .filter_map(|((tenant, group, user), created)| {
+            created.map(|user_created_at| member::Model {
+                tenant_id: tenant.0,
+                group_id: group.0,
+                user_id: user.0,
+                user_created_at,
+            })
         })
         .collect();
     all.extend(insert::<member::Entity>(backend, &rows, &[], OnConflict::Keep));
     let removed = changes
         .memberships
         .iter()
-        .filter(|(_, added)| !**added)
+        .filter(|(_, created)| created.is_none())
         .map(|((tenant, group, user), _)| -> [Value; 3] { [tenant.0.into(), group.0.into(), user.0.into()] });
     all.extend(delete(
         backend,
