@@ -7,7 +7,7 @@ use usher_core::bounce::BounceKind;
 use usher_core::change::Changeset;
 use usher_core::delivery::{DeliveryState, DeliveryStateName};
 use usher_core::event::EventType;
-use usher_core::ids::TenantId;
+use usher_core::ids::{GroupId, TenantId};
 use usher_core::invitation::{Invitation, InvitationState};
 use usher_core::ports::{After, DeliveryQuery, Directory as _, InvitationQuery, MailRef, UserOrder, UserQuery};
 use usher_core::status::{Onboarding, Status, StatusName};
@@ -86,11 +86,34 @@ fn people(stage: &Stage) -> Vec<User> {
 
 async fn users_are_listed_in_every_order_page_by_page(stage: Stage) -> Result<()> {
     let people = people(&stage);
-    stage.write(creating(&people)).await?;
+    let (choir, band) = (GroupId::mint(stage.now), GroupId::mint(stage.now));
+    let of_choir = |number: &usize| number % 3 != 1;
+    let of_band = |number: &usize| number % 2 == 1;
+    let mut changes = creating(&people);
+    for (number, user) in people.iter().enumerate() {
+        for (group, is_in) in [(choir, of_choir(&number)), (band, of_band(&number))] {
+            let key = (stage.tenant, group, user.id);
+            changes
+                .memberships
+                .extend(is_in.then_some((key, Some(user.created_at))));
+        }
+    }
+    stage.write(changes).await?;
+    let everybody: Vec<usize> = (0..people.len()).collect();
+    let filtered = |of: &dyn Fn(&usize) -> bool| everybody.iter().copied().filter(of).collect();
+    let asked = [
+        (vec![], everybody.clone()),
+        (vec![choir], filtered(&of_choir)),
+        (
+            vec![choir, band],
+            filtered(&|number| of_choir(number) || of_band(number)),
+        ),
+    ];
     for order in [UserOrder::Name, UserOrder::Email, UserOrder::Created] {
-        for descending in [false, true] {
+        let ways = asked.iter().flat_map(|asked| [(false, asked), (true, asked)]);
+        for (descending, (groups, members)) in ways {
             // Byte by byte, as both databases have to.
-            let mut expected: Vec<After> = people.iter().map(|user| after(user, order)).collect();
+            let mut expected: Vec<After> = members.iter().map(|number| after(&people[*number], order)).collect();
             expected.sort_by(|a, b| (a.key.as_bytes(), a.id).cmp(&(b.key.as_bytes(), b.id)));
             if descending {
                 expected.reverse();
@@ -98,6 +121,7 @@ async fn users_are_listed_in_every_order_page_by_page(stage: Stage) -> Result<()
             let query = UserQuery {
                 order,
                 descending,
+                groups: groups.clone(),
                 limit: 3,
                 ..all(&stage)
             };
@@ -106,7 +130,7 @@ async fn users_are_listed_in_every_order_page_by_page(stage: Stage) -> Result<()
                 .iter()
                 .map(|user| after(user, order))
                 .collect();
-            assert_eq!(listed, expected, "{order:?} {descending}");
+            assert_eq!(listed, expected, "{order:?} {descending} {groups:?}");
         }
     }
     Ok(())
