@@ -13,7 +13,7 @@ const BEGIN: &str = "<!-- rows: made from the tests by contract/documents.rs -->
 const END: &str = "<!-- end of rows -->";
 
 /// Each promise that holds so far: its id, and what it says.
-const ROWS: [(&str, &str); 46] = [
+const ROWS: [(&str, &str); 61] = [
     ("S1", "PENDING: an account to which no invitation was sent"),
     ("S2", "INVITED once a mail server really took the mail, not earlier"),
     ("S3", "ACTIVE once registration is completed, or from the start"),
@@ -21,9 +21,17 @@ const ROWS: [(&str, &str); 46] = [
     ("S5", "EXPIRED at the instant of the date, whatever is down"),
     ("S6", "An expired account is not switched on or off"),
     ("S7", "A later date gives back exactly the status before"),
+    (
+        "S8",
+        "Active people have opened a course or not yet; both can be asked for",
+    ),
     ("S9", "Nobody changes their own status"),
     ("S10", "Whoever is shut out learns why, if the password is right"),
     ("S11", "Reactivating gives back the status before, at once"),
+    (
+        "S12",
+        "Erasure is for good, frees the seat, and leaves no personal data",
+    ),
     ("S13", "A date can be set wherever accounts are made or changed"),
     ("L1", "Invite: a mail with a link, by which the person registers"),
     ("L2", "Create active, with a given or a mailed one-time password"),
@@ -40,14 +48,15 @@ const ROWS: [(&str, &str); 46] = [
     ("L7", "Instructors invite learners into one group from their session"),
     ("L8", "Invitations are listed, cancelled and resent; old links are dead"),
     ("L9", "Roles chosen at creation hold in every group chosen with them"),
-    (
-        "L10",
-        "CSV import with a report by row, column and reason (the import part)",
-    ),
+    ("L10", "Import of files with a report by row, column and reason"),
     ("L11", "The invitation's text: the default or one's own, per language"),
     ("L12", "A preview, and a test mail to oneself"),
     ("L13", "Addresses that bounced get no mail, until somebody lifts it"),
     ("L14", "Reminders up a ladder, until there is nothing to remind of"),
+    (
+        "L15",
+        "Invitations that were sent too long ago are sent again in one action",
+    ),
     ("L16", "Every mail with every try, kept and shown"),
     (
         "U1",
@@ -55,10 +64,16 @@ const ROWS: [(&str, &str); 46] = [
     ),
     ("U2", "A role is held on the platform, in a group or in a session"),
     ("U3", "Lists by status, role, group, label, language, activity and text"),
+    ("U4", "Who never signed in, or not for long, and in that order"),
+    ("U5", "One act over everybody who is chosen, or whom a filter matches"),
+    ("U6", "A preview, and what runs is what was previewed"),
+    ("U7", "Export as .xlsx and CSV"),
     (
         "U8",
         "Never one seat too many; who finds none is refused, or waits their turn",
     ),
+    ("U9", "An erasure has a reason, a requester and a certificate"),
+    ("U10", "A deletion date erases the account on that day"),
     ("K1", "State in one place, through sea-orm"),
     ("K2", "Lifecycle events on RabbitMQ"),
     ("K3", "Workers of their own for invitations, reminders and expirations"),
@@ -78,9 +93,21 @@ const ROWS: [(&str, &str); 46] = [
     ("B4", "May they in? Never wrongly yes for longer than a second"),
     ("B5", "The same events as a stream, from a cursor, without a gap"),
     ("B6", "Why this status, and what happens next"),
+    ("B7", "Bulk jobs: progress, cancel, retry, report, undo"),
+    (
+        "B8",
+        "Reminders in the recipient's morning, and a cap per person and day",
+    ),
+    ("B9", "Warnings before access ends, to the person and to administrators"),
+    (
+        "B10",
+        "Inactivity: a warning, then deactivation; withdrawn by a sign-in",
+    ),
     ("B11", "A lapsed link offers a fresh one"),
     ("B12", "Mail that may have gone out is never sent again by itself"),
     ("B13", "A ledger of seats, and what is to come"),
+    ("B14", "An audit log in which tampering is found by a command"),
+    ("B15", "Mail of a tenant is paused, and nothing else is"),
 ];
 /// A test, by its file and its name; without a name, a whole file.
 type Proof = (String, String);

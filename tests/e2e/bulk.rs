@@ -14,20 +14,20 @@ use usher_tests::environment::eventually;
 use usher_tests::system::System;
 
 /// Everybody with a label.
-fn labelled(label: &str) -> api::Selection {
+pub(crate) fn labelled(label: &str) -> api::Selection {
     selected(api::UserFilter {
         labels: vec![label.into()],
         ..api::UserFilter::default()
     })
 }
 
-fn selected(filter: api::UserFilter) -> api::Selection {
+pub(crate) fn selected(filter: api::UserFilter) -> api::Selection {
     api::Selection {
         by: Some(api::selection::By::Filter(filter)),
     }
 }
 
-fn ids<'a>(users: impl IntoIterator<Item = &'a api::User>) -> api::Selection {
+pub(crate) fn ids<'a>(users: impl IntoIterator<Item = &'a api::User>) -> api::Selection {
     let user_ids = users.into_iter().map(|user| user.user_id.clone()).collect();
     api::Selection {
         by: Some(api::selection::By::UserIds(api::UserIds { user_ids })),
@@ -35,7 +35,7 @@ fn ids<'a>(users: impl IntoIterator<Item = &'a api::User>) -> api::Selection {
 }
 
 /// Some active accounts with a label.
-async fn pupils(stage: &Together, count: usize, label: &str) -> Result<Vec<api::User>> {
+pub(crate) async fn pupils(stage: &Together, count: usize, label: &str) -> Result<Vec<api::User>> {
     let mut users = Vec::new();
     for number in 0..count {
         let user = api::User {
@@ -49,7 +49,7 @@ async fn pupils(stage: &Together, count: usize, label: &str) -> Result<Vec<api::
 }
 
 impl<G: std::ops::Deref<Target = System>> Stage<G> {
-    async fn preview(&self, selection: api::Selection) -> Result<api::PreviewSelectionResponse> {
+    pub(crate) async fn preview(&self, selection: api::Selection) -> Result<api::PreviewSelectionResponse> {
         let request = api::PreviewSelectionRequest {
             tenant_id: self.tenant.clone(),
             selection: Some(selection),
@@ -57,7 +57,7 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         Ok(self.clients.bulk().preview_selection(request).await?.into_inner())
     }
 
-    fn starting(&self, digest: &str, action: Action) -> api::StartBulkRequest {
+    pub(crate) fn starting(&self, digest: &str, action: Action) -> api::StartBulkRequest {
         api::StartBulkRequest {
             tenant_id: self.tenant.clone(),
             digest: digest.into(),
@@ -66,7 +66,7 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         }
     }
 
-    async fn start(&self, digest: &str, action: Action) -> Result<api::Job> {
+    pub(crate) async fn start(&self, digest: &str, action: Action) -> Result<api::Job> {
         let started = self.clients.bulk().start_bulk(self.starting(digest, action)).await?;
         started.into_inner().job.context("no job")
     }
@@ -88,7 +88,7 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         Ok(last)
     }
 
-    async fn run(&self, selection: api::Selection, action: Action) -> Result<api::Job> {
+    pub(crate) async fn run(&self, selection: api::Selection, action: Action) -> Result<api::Job> {
         let preview = self.preview(selection).await?;
         let job = self.start(&preview.digest, action).await?;
         self.ended(&job).await
@@ -115,7 +115,7 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         }
     }
 
-    async fn undo(&self, job: &api::Job) -> Result<api::Job> {
+    pub(crate) async fn undo(&self, job: &api::Job) -> Result<api::Job> {
         let request = api::UndoJobRequest {
             tenant_id: self.tenant.clone(),
             job_id: job.job_id.clone(),

@@ -293,6 +293,40 @@ fn a_stream_can_begin_now_and_can_tell_only_some_events() -> Result<()> {
     })
 }
 
+/// K2: a consumer learns of a tenant's settings, in the order in which they were changed.
+#[test]
+fn a_tenant_that_is_made_and_changed_is_told() -> Result<()> {
+    together(async |stage| {
+        for limit in [7, 9] {
+            let request = api::UpdateTenantRequest {
+                tenant: Some(api::Tenant {
+                    tenant_id: stage.tenant.clone(),
+                    seat_limit: limit,
+                    ..api::Tenant::default()
+                }),
+                update_mask: Some(prost_types::FieldMask {
+                    paths: vec!["seat_limit".into()],
+                }),
+                options: None,
+            };
+            stage.clients.tenants().update_tenant(request).await?;
+        }
+        let request = api::WatchEventsRequest {
+            type_prefixes: vec!["tenant.".into()],
+            ..watching(&stage.tenant, "")
+        };
+        let mut stream = stage.clients.events().watch_events(request).await?.into_inner();
+        let told: Vec<(String, Vec<String>)> = read(&mut stream, 3)
+            .await?
+            .into_iter()
+            .map(|(_, seen)| (seen.name, seen.event.changed_fields))
+            .collect();
+        let updated = || ("tenant.updated".to_owned(), vec!["seat_limit".to_owned()]);
+        assert_eq!(told, [("tenant.created".to_owned(), vec![]), updated(), updated()]);
+        Ok(())
+    })
+}
+
 /// B5: no event bears a name, an address, a token or the text of a mail.
 #[test]
 fn events_name_nobody() -> Result<()> {

@@ -19,7 +19,11 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         }
     }
 
-    async fn upload(&self, settings: api::ImportSettings, file: &[u8]) -> Result<api::ImportUsersResponse, Status> {
+    pub(crate) async fn upload(
+        &self,
+        settings: api::ImportSettings,
+        file: &[u8],
+    ) -> Result<api::ImportUsersResponse, Status> {
         let pieces = file.chunks(100).map(|piece| Part::Data(piece.to_vec()));
         let parts: Vec<_> = std::iter::once(Part::Settings(settings))
             .chain(pieces)
@@ -38,7 +42,7 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         self.ended(&job).await
     }
 
-    async fn export(&self, request: api::ExportUsersRequest) -> Result<Vec<u8>> {
+    pub(crate) async fn export(&self, request: api::ExportUsersRequest) -> Result<Vec<u8>> {
         let mut stream = self.clients.transfer().export_users(request).await?.into_inner();
         let mut file = Vec::new();
         let mut done = 0;
@@ -50,7 +54,7 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         Ok(file)
     }
 
-    fn exporting(&self, format: FileFormat, columns: &[&str], language: &str) -> api::ExportUsersRequest {
+    pub(crate) fn exporting(&self, format: FileFormat, columns: &[&str], language: &str) -> api::ExportUsersRequest {
         api::ExportUsersRequest {
             tenant_id: self.tenant.clone(),
             selection: Some(api::Selection {
@@ -62,7 +66,7 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         }
     }
 
-    async fn looked_up(&self, name: &str) -> Result<api::User, Status> {
+    pub(crate) async fn looked_up(&self, name: &str) -> Result<api::User, Status> {
         let request = api::LookupUserRequest {
             tenant_id: self.tenant.clone(),
             key: Some(api::lookup_user_request::Key::Email(self.address(name))),

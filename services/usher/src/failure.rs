@@ -258,7 +258,9 @@ fn way_out(reason: ErrorReason) -> Option<&'static str> {
             "`usher seats`, then `usher tenants update --seat-limit NUMBER` (or --seat-policy wait)"
         }
         ErrorReason::WaitsForSeat => "`usher seats`, then `usher tenants update --seat-limit NUMBER`",
-        ErrorReason::SelectionNotFound => "the same `usher bulk` again, which looks anew whom it is about",
+        ErrorReason::SelectionNotFound | ErrorReason::NoLongerMatches => {
+            "the same `usher bulk` again, which looks anew whom it is about"
+        }
         ErrorReason::TemplateNotFound => "`usher templates versions`",
         ErrorReason::InactivityRunNotFound | ErrorReason::InactivityRunNotParked => "`usher inactivity runs`",
         ErrorReason::JobNotFound => "`usher jobs list`",

@@ -82,6 +82,7 @@ async fn imported(stage: &Stage, people: &[(&User, &str)]) -> Result<(JobId, Sel
             messages: Vec::new(),
             heads: ImportHeads::default(),
         },
+        filter: String::new(),
         state: JobState::Running,
         selection,
         total: 9,

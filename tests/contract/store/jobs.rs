@@ -16,6 +16,7 @@ on_both! {
     whom_a_query_matches_is_told_by_id_in_pages,
     a_job_comes_back_with_its_items_and_their_outcomes,
     jobs_take_turns_and_are_lent_to_one_at_a_time,
+    turns_go_round_tenants_before_jobs,
     a_chunk_is_dealt_with_once,
     what_is_no_longer_needed_goes_and_what_works_stays,
 }
@@ -27,6 +28,7 @@ fn job(stage: &Stage, selection: SelectionId) -> Job {
         action: JobAction::Deactivate,
         state: JobState::Running,
         selection,
+        filter: String::new(),
         total: 2,
         next_chunk: 0,
         counts: Counts::default(),
@@ -61,6 +63,7 @@ async fn selected(stage: &Stage, until: i64) -> Result<SelectionId> {
         tenant: stage.tenant,
         id,
         digest: vec![1, 2, 3],
+        filter: "{}".into(),
         count: 2,
         until: stage.after(until),
     };
@@ -73,7 +76,9 @@ async fn selected(stage: &Stage, until: i64) -> Result<SelectionId> {
 fn outcomes() -> Vec<ItemResult> {
     vec![
         ItemResult {
-            undo: Some(Undo::Reactivate { version: 4 }),
+            undo: Some(Undo::Reactivate {
+                since: chrono::DateTime::UNIX_EPOCH,
+            }),
             ..ItemResult::new(&item(1), ItemOutcome::Changed)
         },
         ItemResult {
@@ -143,6 +148,7 @@ async fn a_job_comes_back_with_its_items_and_their_outcomes(stage: Stage) -> Res
         tenant: stage.tenant,
         actor: Some("head-office".into()),
         states: vec![JobState::Done],
+        origin: None,
         after: None,
         limit: 10,
     };
@@ -182,6 +188,39 @@ async fn jobs_take_turns_and_are_lent_to_one_at_a_time(stage: Stage) -> Result<(
     // What is written of a job meanwhile leaves its lease alone.
     stage.write(writing(&first)).await?;
     assert_eq!(claim("f", 52).await?, None);
+    Ok(())
+}
+
+/// B7: a tenant with many jobs has no more turns than one with a single job.
+async fn turns_go_round_tenants_before_jobs(stage: Stage) -> Result<()> {
+    let selection = selected(&stage, 60).await?;
+    let mut many = Vec::new();
+    for _ in 0..3 {
+        let job = job(&stage, selection);
+        stage.write(writing(&job)).await?;
+        many.push(job.id);
+    }
+    let other = Job {
+        tenant: usher_core::ids::TenantId(Uuid::new_v4()),
+        created_at: stage.after(1),
+        ..job(&stage, selection)
+    };
+    stage.write(writing(&other)).await?;
+    let mut turns = Vec::new();
+    for at in 10..16 {
+        let claimed = stage
+            .store
+            .claim_job("a", stage.after(at), stage.after(at + 30))
+            .await?;
+        let claimed = claimed.context("a job waits")?;
+        stage.store.release_job(claimed.tenant, claimed.id, "a").await?;
+        turns.push(claimed.id);
+    }
+    let others = turns.iter().filter(|turn| **turn == other.id).count();
+    assert_eq!(others, 3, "every second one: {turns:?}");
+    for job in many {
+        assert!(turns.contains(&job), "{turns:?}");
+    }
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! Lifecycle events: what happened, and what is due now. They name ids and statuses, never a person's data.
 
+use std::str::FromStr as _;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::ids::{DeliveryId, ErasureId, EventId, GroupId, InvitationId, JobId, TenantId, UserId};
+use crate::ids::{DeliveryId, ErasureId, EventId, GroupId, InvitationId, JobId, RoleId, TenantId, UserId};
 use crate::status::StatusName;
 
 /// Lanes of the outbox: order holds within one.
@@ -54,6 +56,10 @@ event_types! {
     UserErased = "user.erased",
     /// Registration was completed while every seat was taken: they wait for one (U8).
     SeatWaiting = "seat.waiting",
+    /// A tenant was created.
+    TenantCreated = "tenant.created",
+    /// Its settings were changed.
+    TenantUpdated = "tenant.updated",
     /// Mail of the tenant was paused (B15).
     MailPaused = "mail.paused",
     /// It goes on.
@@ -250,9 +256,17 @@ fn is_zero(step: &i32) -> bool {
 }
 
 impl Event {
-    /// Where it goes in the outbox: the same lane for all events of one user, 0 to 63.
+    /// Where it goes in the outbox, 0 to 63: the same lane for all events of one user; of those about nobody, for all of one
+    /// group, role or job, and for all others of one tenant.
     pub fn lane(&self) -> i16 {
-        let id = self.user.map_or(self.id.0, |user| user.0);
+        let role = || RoleId::from_str(&self.role).ok().map(|role| role.0);
+        let group = self.group.map(|group| group.0);
+        let id = self
+            .user
+            .map(|user| user.0)
+            .or_else(|| group.or_else(|| self.job.map(|job| job.0)))
+            .or_else(role)
+            .unwrap_or(self.tenant.0);
         i16::from(id.as_bytes()[15]) % LANES
     }
 }

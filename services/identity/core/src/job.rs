@@ -79,6 +79,10 @@ pub struct ImportHeads {
     pub email: String,
     /// Of the ids in the caller's system; empty where there are none.
     pub external_id: String,
+    /// Of the ends of access; empty where there are none.
+    pub expires: String,
+    /// Of the deletion dates; empty where there are none.
+    pub deletes: String,
 }
 
 /// What is done to each item.
@@ -154,12 +158,21 @@ impl JobAction {
         }
     }
 
-    /// Whether it can be taken back: mails do not come back, and accounts do not cease to be.
+    /// Whether it can be taken back: mails do not come back, accounts do not cease to be, and of fields nobody knows what
+    /// they were.
     pub fn can_be_undone(&self) -> bool {
-        !matches!(
-            self,
-            Self::Invite { .. } | Self::Resend { .. } | Self::Import { .. } | Self::Undo
-        )
+        match self {
+            Self::Invite { .. } | Self::Resend { .. } | Self::Undo => false,
+            Self::Import { mode, dry_run, .. } => {
+                matches!(mode, ImportMode::Activate | ImportMode::Deactivate) && !dry_run
+            }
+            Self::Deactivate
+            | Self::Reactivate
+            | Self::SetExpiration { .. }
+            | Self::EditGroups { .. }
+            | Self::EditRoles { .. }
+            | Self::EditLabels { .. } => true,
+        }
     }
 }
 
@@ -238,6 +251,8 @@ pub struct Job {
     pub state: JobState,
     /// Its items.
     pub selection: SelectionId,
+    /// As in the selection: whoever no longer matches when their turn comes is skipped (U6).
+    pub filter: String,
     /// How many there are.
     pub total: i64,
     /// The chunk that comes next. Chunks are dealt with in order; those before it were.
@@ -293,12 +308,15 @@ pub enum ItemOutcome {
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "what each takes back")]
 pub enum Undo {
-    /// Of a deactivation; only if the account still has this version.
-    Reactivate { version: i64 },
-    /// Of a reactivation.
-    Deactivate { version: i64 },
-    /// The expiration before.
-    SetExpiration { at: Option<Timestamp>, version: i64 },
+    /// Of a deactivation; only if the status has not changed since this instant.
+    Reactivate { since: Timestamp },
+    /// Of a reactivation; as above.
+    Deactivate { since: Timestamp },
+    /// The expiration before; only if the one that was set still stands.
+    SetExpiration {
+        at: Option<Timestamp>,
+        set: Option<Timestamp>,
+    },
     /// The groups that were added and removed.
     EditGroups { added: Vec<GroupId>, removed: Vec<GroupId> },
     /// The roles that were given and taken.
@@ -418,6 +436,8 @@ pub struct Selection {
     pub id: SelectionId,
     /// SHA-256 over its users: what the caller names it by. Empty for the rows of a file.
     pub digest: Vec<u8>,
+    /// The filter that named them, as `UserQuery` is written, without its text; empty if they were named one by one.
+    pub filter: String,
     /// How many.
     pub count: i64,
     /// Until when it can be used.
@@ -452,6 +472,7 @@ mod tests {
             action: JobAction::Deactivate,
             state: JobState::Running,
             selection: SelectionId(Uuid::nil()),
+            filter: String::new(),
             total: 3,
             next_chunk: 0,
             counts: Counts::default(),

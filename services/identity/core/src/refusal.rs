@@ -118,6 +118,12 @@ pub enum Refusal {
     NothingToRetry,
     #[error("what a job does that is called {0} cannot be taken back")]
     CannotBeUndone(String),
+    #[error("user {0} no longer matches the filter that was previewed; preview again")]
+    NoLongerMatches(String),
+    #[error("the job was taken back already, by the job {0}")]
+    UndoneBefore(String),
+    #[error("user {0} was changed since by others; nothing is taken back")]
+    ChangedSince(String),
     #[error("the file cannot be read: {0}")]
     FileNotReadable(String),
     #[error(

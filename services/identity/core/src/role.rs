@@ -141,7 +141,7 @@ impl BuiltInRole {
 }
 
 /// Which role: one of all tenants, or one of the tenant's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RoleRef {
     /// By its name.
     BuiltIn(BuiltInRole),

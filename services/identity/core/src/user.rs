@@ -119,7 +119,7 @@ pub struct User {
 }
 
 /// How far somebody who is active came (S8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Engagement {
     /// Never opened a course.
     Activated,

@@ -67,7 +67,11 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::JobNotFound(_) => (Code::NotFound, ErrorReason::JobNotFound),
         Refusal::JobRunning(_) => (Code::FailedPrecondition, ErrorReason::JobRunning),
         Refusal::NothingToRetry => (Code::FailedPrecondition, ErrorReason::NothingToRetry),
-        Refusal::CannotBeUndone(_) => (Code::FailedPrecondition, ErrorReason::CannotBeUndone),
+        Refusal::CannotBeUndone(_) | Refusal::UndoneBefore(_) => {
+            (Code::FailedPrecondition, ErrorReason::CannotBeUndone)
+        }
+        Refusal::NoLongerMatches(_) => (Code::FailedPrecondition, ErrorReason::NoLongerMatches),
+        Refusal::ChangedSince(_) => (Code::Aborted, ErrorReason::VersionMismatch),
         Refusal::FileNotReadable(_) => (Code::InvalidArgument, ErrorReason::FileNotReadable),
         Refusal::SafetyStop { .. } => (Code::FailedPrecondition, ErrorReason::SafetyStop),
         Refusal::WaitsForSeat(_) => (Code::FailedPrecondition, ErrorReason::WaitsForSeat),

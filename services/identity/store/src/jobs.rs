@@ -125,6 +125,9 @@ impl Jobs for SeaStore {
         if let Some(actor) = &query.actor {
             select = select.filter(Column::Actor.eq(actor.as_str()));
         }
+        if let Some(origin) = query.origin {
+            select = select.filter(Column::OriginId.eq(origin.0));
+        }
         let after = list::newest_first(query.after.as_ref())?;
         let rows = list::page(
             select,
@@ -169,7 +172,7 @@ impl Jobs for SeaStore {
         if running.one(&self.reader).await.map_err(store_error)?.is_none() {
             return Ok(None);
         }
-        // Who never had a turn comes first. Among the jobs of a tenant and among tenants alike: turns are short.
+        // The tenant whose last turn was longest ago, however many jobs it has; of its jobs, the one whose turn was.
         let columns = columns_of::<job::Entity>("jobs");
         let mut sql = Sql::new(self.backend, "UPDATE jobs SET lease_owner = ");
         sql.bind(owner)
@@ -178,10 +181,13 @@ impl Jobs for SeaStore {
             .push(", served_at = ");
         sql.bind(now);
         sql.push(
-            " WHERE (tenant_id, job_id) IN (SELECT tenant_id, job_id FROM jobs \
-             WHERE state = 'RUNNING' AND (lease_until IS NULL OR lease_until < ",
+            " WHERE (tenant_id, job_id) IN (SELECT j.tenant_id, j.job_id FROM jobs j \
+             WHERE j.state = 'RUNNING' AND (j.lease_until IS NULL OR j.lease_until < ",
         );
-        sql.bind(now).push(") ORDER BY COALESCE(served_at, created_at) LIMIT 1");
+        sql.bind(now).push(
+            ") ORDER BY COALESCE((SELECT MAX(t.served_at) FROM jobs t WHERE t.state = 'RUNNING' \
+             AND t.tenant_id = j.tenant_id), j.created_at), COALESCE(j.served_at, j.created_at) LIMIT 1",
+        );
         if self.backend == DbBackend::Postgres {
             sql.push(" FOR UPDATE SKIP LOCKED");
         }
@@ -221,8 +227,10 @@ impl Jobs for SeaStore {
             .push(" AND NOT EXISTS (SELECT 1 FROM job_chunks c WHERE c.tenant_id = j.tenant_id AND c.job_id = j.job_id) LIMIT ")
             .bind(limit)
             .push(")");
+        // What is made of a job's items again needs the items for as long as there is a report (RetryFailed).
         let unused = "NOT EXISTS (SELECT 1 FROM jobs j WHERE j.tenant_id = s.tenant_id \
-                      AND j.selection_id = s.selection_id AND j.state = 'RUNNING')";
+                      AND j.selection_id = s.selection_id AND (j.state = 'RUNNING' OR ((j.failed > 0 OR j.skipped > 0) \
+                      AND (j.action = '\"undo\"' OR j.action LIKE '{\"import\"%'))))";
         let mut of_selections = Sql::new(
             self.backend,
             "DELETE FROM selection_chunks WHERE (tenant_id, selection_id, number) IN (SELECT c.tenant_id, \

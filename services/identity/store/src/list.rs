@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr, UnionType};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, JoinType, Order, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select, Statement, Value,
+    QueryOrder as _, QuerySelect as _, QueryTrait, Select, Statement, Value,
 };
 use usher_core::clock::Timestamp;
 use usher_core::delivery::Attempt;
@@ -27,6 +27,9 @@ pub(crate) fn not_erased() -> Expr {
     Expr::cust("status <> 'ERASED'")
 }
 
+/// Groups whose members are merged at most; of more, everybody is asked about.
+const MERGED: usize = 20;
+
 /// One page of users.
 pub(crate) fn users(backend: DbBackend, query: &UserQuery) -> Result<Select<user::Entity>, StoreError> {
     let (column, is_instant) = match query.order {
@@ -45,30 +48,41 @@ pub(crate) fn users(backend: DbBackend, query: &UserQuery) -> Result<Select<user
     };
     let after = query.after.as_ref().map(|after| Ok((key(after)?, after.id.into())));
     let after = after.transpose()?;
-    if let ([group], UserOrder::Created) = (query.groups.as_slice(), query.order) {
+    if (1..=MERGED).contains(&query.groups.len()) && query.order == UserOrder::Created {
         let columns = (member::Column::UserCreatedAt, member::Column::UserId);
-        return Ok(page(
-            members(backend, query, *group),
-            columns,
-            &order,
-            after,
-            query.limit,
-        ));
+        return Ok(page(members(backend, query), columns, &order, after, query.limit));
     }
     let columns = (column, user::Column::UserId);
     Ok(page(matching(backend, query), columns, &order, after, query.limit))
 }
 
-/// Whom a query for one group matches, joined with the memberships, which an index has in the order of creation.
-fn members(backend: DbBackend, query: &UserQuery, group: GroupId) -> Select<user::Entity> {
+/// Whom a query for some groups matches, joined with the memberships, which an index has in the order of creation, group by
+/// group: the database merges them, and stops when the page is full. Who is in several counts for the first of them.
+fn members(backend: DbBackend, query: &UserQuery) -> Select<user::Entity> {
     use member::Column;
-    let membership = user::Entity::belongs_to(member::Entity)
-        .from((user::Column::TenantId, user::Column::UserId))
-        .to((Column::TenantId, Column::UserId));
-    matching_anywhere(backend, query)
-        .join(JoinType::InnerJoin, membership.into())
-        .filter(Column::TenantId.eq(query.tenant.0))
-        .filter(Column::GroupId.eq(group.0))
+    let mut groups = query.groups.clone();
+    groups.sort_unstable();
+    groups.dedup();
+    let of = |(index, group): (usize, &GroupId)| {
+        let mut branch = member::Entity::find()
+            .select_only()
+            .columns([Column::UserCreatedAt, Column::UserId])
+            .filter(Column::TenantId.eq(query.tenant.0))
+            .filter(Column::GroupId.eq(group.0));
+        if index > 0 {
+            branch = branch.filter(in_any_group(backend, "group_members", &groups[..index]).not());
+        }
+        branch.into_query()
+    };
+    let mut branches = groups.iter().enumerate().map(of);
+    let mut merged = branches.next().unwrap_or_default();
+    for branch in branches {
+        merged.union(UnionType::All, branch);
+    }
+    let is_it = Expr::col((member::Entity, Column::UserId)).equals((user::Entity, user::Column::UserId));
+    let mut select = matching_anywhere(backend, query);
+    QueryTrait::query(&mut select).join_subquery(JoinType::InnerJoin, merged, member::Entity, is_it);
+    select
 }
 
 /// Whom a query matches, in no order.

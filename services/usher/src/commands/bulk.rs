@@ -283,6 +283,7 @@ fn role_at(text: &str) -> (&str, At<'_>) {
         None => (text, At::Platform),
         Some((role, place)) => match place.strip_prefix("session:") {
             Some(session) => (role, At::Session(session)),
+            None if place.eq_ignore_ascii_case("platform") => (role, At::Platform),
             None => (role, At::Group(place)),
         },
     }
@@ -323,6 +324,7 @@ mod tests {
     #[test]
     fn u2_a_role_stands_before_the_at_sign_and_its_place_behind_it() {
         assert_eq!(role_at("coach"), ("coach", At::Platform));
+        assert_eq!(role_at("coach@platform"), ("coach", At::Platform));
         assert_eq!(role_at("coach@School/Maths"), ("coach", At::Group("School/Maths")));
         assert_eq!(role_at("instructor@session:S@1"), ("instructor", At::Session("S@1")));
     }

@@ -17,8 +17,9 @@ use crate::time;
 /// Create, invite, update, activate or deactivate users from a file, with a report for each row that failed.
 ///
 /// The file is CSV or .xlsx. Its first line names the columns, in any order: email (required), first_name, last_name,
-/// language, time_zone (Europe/Paris), labels (separated by `|` or comma), groups, roles, expires and deletes (2027-06-30,
-/// or 2027-06-30T18:00:00+02:00; a day means its beginning in UTC), active, external_id. The usual names in other languages
+/// language, time_zone (Europe/Paris), labels (separated by `|` or comma), groups, roles (coach, held in the row's groups, or
+/// coach@School/Year 7), expires and deletes (2027-06-30, or 2027-06-30T18:00:00+02:00; a day means its beginning in UTC),
+/// active, external_id. The usual names in other languages
 /// do as well: courriel, Vorname, Apellidos; so do those of Moodle, Docebo and 360Learning. Separators (comma, semicolon, tab)
 /// and encodings (UTF-8, UTF-16, Windows-1252) are recognised.
 ///

@@ -30,12 +30,14 @@ pub struct Placement {
     pub groups: BTreeSet<GroupId>,
     /// It is given these roles: in each of the groups (L9), or on the platform where there are none.
     pub roles: BTreeSet<RoleRef>,
+    /// It is given these roles where they say, whatever the groups are.
+    pub held: BTreeSet<(RoleRef, Scope)>,
 }
 
 impl Placement {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.roles.is_empty()
+        self.groups.is_empty() && self.roles.is_empty() && self.held.is_empty()
     }
 
     /// Where roles are given.
@@ -51,9 +53,21 @@ impl Placement {
     pub fn grants(&self) -> Vec<(RoleRef, Scope)> {
         let scopes = self.scopes();
         let grants = self.roles.iter();
-        grants
+        let mut grants: Vec<_> = grants
             .flat_map(|role| scopes.iter().map(|scope| (*role, scope.clone())))
-            .collect()
+            .collect();
+        grants.extend(self.held.iter().cloned());
+        grants
+    }
+}
+
+impl Belonging {
+    /// What of a placement they do not have yet: groups, and roles with where they are given.
+    pub fn lacks(&self, placement: &Placement) -> (Vec<GroupId>, Vec<(RoleRef, Scope)>) {
+        let groups = placement.groups.difference(&self.groups).copied().collect();
+        let mut grants = placement.grants();
+        grants.retain(|grant| !self.roles.contains(grant));
+        (groups, grants)
     }
 }
 

@@ -207,6 +207,24 @@ impl Account {
         }
     }
 
+    /// Refuses to take the change of a status back that was changed again.
+    pub fn check_standing_since(&self, since: Timestamp) -> Result<(), Refusal> {
+        self.check_unchanged(self.user.status_since == since)
+    }
+
+    /// Refuses to take an expiration back that was changed again.
+    pub fn check_expiration(&self, set: Option<Timestamp>) -> Result<(), Refusal> {
+        self.check_unchanged(self.user.expires_at == set)
+    }
+
+    fn check_unchanged(&self, is_unchanged: bool) -> Result<(), Refusal> {
+        if is_unchanged {
+            Ok(())
+        } else {
+            Err(Refusal::ChangedSince(self.name()))
+        }
+    }
+
     /// Writes down what the clock did since the last change: the expiry (S5), the lapse of the invitation.
     pub(crate) fn settle(&mut self, act: &Act, changes: &mut Changeset) {
         let by_clock = |reason: &str| Act {

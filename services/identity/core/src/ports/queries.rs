@@ -1,11 +1,14 @@
 //! What lists are asked.
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Timestamp;
 use crate::delivery::Attempt;
 use crate::delivery::Delivery;
 use crate::delivery::DeliveryStateName;
 use crate::ids::DeliveryId;
 use crate::ids::GroupId;
+use crate::ids::JobId;
 use crate::ids::TenantId;
 use crate::ids::UserId;
 use crate::invitation::InvitationState;
@@ -18,7 +21,7 @@ use crate::user::Engagement;
 use std::collections::BTreeSet;
 
 /// Where the last page ended, in the order of the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct After {
     /// The sort key of the last row, as text: a folded name, a folded address, or an instant in RFC 3339 with microseconds.
     pub key: String,
@@ -51,7 +54,7 @@ impl UserQuery {
 }
 
 /// How users are ordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the columns' names")]
 pub enum UserOrder {
     Name,
@@ -61,7 +64,7 @@ pub enum UserOrder {
 }
 
 /// How active somebody is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activity {
     /// In any way.
     #[default]
@@ -73,7 +76,7 @@ pub enum Activity {
 }
 
 /// Which users (U3).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UserQuery {
     /// Whose.
     pub tenant: TenantId,
@@ -295,6 +298,8 @@ pub struct JobQuery {
     pub actor: Option<String>,
     /// Any of these; empty: all.
     pub states: Vec<JobState>,
+    /// Only those that repeat or undo this one.
+    pub origin: Option<JobId>,
     /// Where to go on.
     pub after: Option<After>,
     /// At most so many.

@@ -7,7 +7,7 @@
 //! While a chunk is written, the one after it is loaded and decided, as if the first were there already. Before it is
 //! written, the job is locked and must stand as it was supposed to; if not, what was decided is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
@@ -16,9 +16,9 @@ use tracing::Instrument as _;
 use usher_core::audit::{Origin, Who};
 use usher_core::change::{Act, Changeset};
 use usher_core::event::{Event, EventType};
-use usher_core::ids::JobId;
+use usher_core::ids::{JobId, UserId};
 use usher_core::job::{ChunkKey, ItemInput, Job, JobState};
-use usher_core::ports::{Keys, Loaded, StoreError};
+use usher_core::ports::{Keys, Loaded, StoreError, UserQuery};
 
 use crate::app::App;
 use crate::authorize::Caller;
@@ -182,6 +182,7 @@ impl Chunk {
         };
         let judge = app.judge(&Caller::named(&job.actor), job.tenant).await;
         let judge = judge.map_err(|status| StoreError::Unavailable(status.message().to_owned()))?;
+        let fitting = fitting(&app, &job, &items).await?;
         let mut keys = bulk::keys(job.tenant, &job.action, &items);
         app.warn_of_erased(&mut keys);
         if needs_seats(&items, &job) {
@@ -197,7 +198,8 @@ impl Chunk {
             number,
         };
         let mut command = Command::new(keys, move |world, changes| {
-            deal(key, &items, tries >= TRIES, &judge, world, changes);
+            let fitting = fitting.as_ref();
+            deal(key, (&items, fitting), tries >= TRIES, &judge, world, changes);
             Ok(())
         });
         command.weight = weight;
@@ -244,6 +246,21 @@ impl Chunk {
     }
 }
 
+/// Of the users of a chunk, those who still match the filter that was previewed; `None`: there was none (U6).
+async fn fitting(app: &App, job: &Job, items: &[ItemInput]) -> Result<Option<HashSet<UserId>>, Failure> {
+    if job.filter.is_empty() {
+        return Ok(None);
+    }
+    let query: UserQuery =
+        serde_json::from_str(&job.filter).map_err(|error| Failure::Internal(format!("a filter: {error}")))?;
+    let query = UserQuery {
+        now: app.clock.now(),
+        ..query
+    };
+    let users: Vec<UserId> = items.iter().filter_map(|item| item.user).collect();
+    Ok(Some(app.store.among(&query, &users).await?))
+}
+
 fn needs_seats(items: &[ItemInput], job: &Job) -> bool {
     use usher_core::job::{JobAction, Undo};
     let back = |undo: &Undo| matches!(undo, Undo::Reactivate { .. } | Undo::SetExpiration { .. });
@@ -254,7 +271,14 @@ fn needs_seats(items: &[ItemInput], job: &Job) -> bool {
 }
 
 /// Deals with a chunk of a job that runs.
-fn deal(key: ChunkKey, items: &[ItemInput], give_up: bool, judge: &Judge, world: &mut World, changes: &mut Changeset) {
+fn deal(
+    key: ChunkKey,
+    (items, fitting): (&[ItemInput], Option<&HashSet<UserId>>),
+    give_up: bool,
+    judge: &Judge,
+    world: &mut World,
+    changes: &mut Changeset,
+) {
     let found = world.loaded.jobs.get(&(key.tenant, key.job)).cloned();
     let Some(mut job) = found.filter(|job| job.state == JobState::Running && job.next_chunk == key.number) else {
         return;
@@ -273,7 +297,8 @@ fn deal(key: ChunkKey, items: &[ItemInput], give_up: bool, judge: &Judge, world:
             if give_up {
                 bulk::failed(item)
             } else {
-                bulk::deal(key.tenant, &job.action, item, world, &mut asker, &act, changes)
+                let fits = fitting.is_none_or(|users| item.user.is_some_and(|user| users.contains(&user)));
+                bulk::deal(key.tenant, &job.action, (item, fits), world, &mut asker, &act, changes)
             }
         })
         .collect();

@@ -24,14 +24,14 @@ use usher_proto::identity::v1::{
 use uuid::Uuid;
 
 use super::job_items::{Place, user_item};
-use super::selecting::SelectionWriter;
+use super::selecting::{SelectionWriter, reached};
 use crate::app::App;
 use crate::audit::{note_detail, note_hidden_refusal, note_read};
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::convert;
 use crate::operations::bulk;
-use crate::operations::engine::Failure;
+use crate::operations::engine::{Answer, Failure};
 use crate::page::{Question, instant_key};
 use crate::parse::Faults;
 use crate::status::refused;
@@ -60,7 +60,10 @@ impl BulkService for App {
         let mut missing = Vec::new();
         self.each_chosen(&judge, chosen, Permission::JobsRun, &mut writer, &mut missing)
             .await?;
-        let sample: Vec<_> = writer.sample.iter().map(|user| (tenant, *user)).collect();
+        // Whoever may run jobs is shown those of them whom they may read.
+        let sample = std::mem::take(&mut writer.sample);
+        let sample = reached(self, &judge, tenant, Permission::UsersRead, sample).await?;
+        let sample: Vec<_> = sample.into_iter().map(|user| (tenant, user)).collect();
         let (selection, digest) = writer.finish().await?;
         note_detail("count", selection.count.to_string());
         let now = self.now();
@@ -88,12 +91,10 @@ impl BulkService for App {
         self.permit_action(&caller, tenant, &action).await?;
         let selection = match self.selection(tenant, &digest).await {
             Ok(selection) => selection,
-            Err(refusal) => return self.started_before(&mutation, tenant, refusal).await.map(Response::new),
+            Err(refusal) => return self.started_before(&mutation, tenant, refusal).await,
         };
-        let (id, count) = (selection.id, selection.count);
-        let job = self.start(mutation, tenant, action, id, count, None, |job| StartBulkResponse {
-            job,
-        });
+        let items = Items::of(&selection);
+        let job = self.start(mutation, tenant, action, items, None, |job| StartBulkResponse { job });
         Ok(Response::new(job.await?))
     }
 
@@ -133,6 +134,7 @@ impl BulkService for App {
             tenant,
             actor: caller.only_own(&reach),
             states,
+            origin: None,
             after,
             limit,
         };
@@ -283,16 +285,20 @@ impl BulkService for App {
         let origin = self.ended_job(&Caller::of(request.metadata())?, tenant, id).await?;
         let again = |item: &ItemResult| matches!(item.outcome, ItemOutcome::Failed | ItemOutcome::Skipped);
         let from_input = matches!(origin.action, JobAction::Import { .. } | JobAction::Undo);
-        let (selection, count) = if from_input {
+        let items = if from_input {
             self.inputs_of(&origin, again).await?
         } else {
             self.outcomes_of(&origin, |item| again(item).then(|| user_item(item)))
                 .await?
         };
-        if count == 0 {
+        let items = Items {
+            filter: origin.filter,
+            ..items
+        };
+        if items.count == 0 {
             return Err(refused(&Refusal::NothingToRetry));
         }
-        let job = self.start(mutation, tenant, origin.action, selection, count, Some(id), |job| {
+        let job = self.start(mutation, tenant, origin.action, items, Some(id), |job| {
             RetryFailedResponse { job }
         });
         Ok(Response::new(job.await?))
@@ -309,14 +315,18 @@ impl BulkService for App {
         if !origin.action.can_be_undone() {
             return Err(refused(&Refusal::CannotBeUndone(origin.action.name().into())));
         }
+        if let Some(before) = self.undone_by(tenant, id).await? {
+            let refusal = refused(&Refusal::UndoneBefore(before.to_string()));
+            return self.started_before(&mutation, tenant, refusal).await;
+        }
         let back = |item: &ItemResult| {
             item.undo.is_some().then(|| ItemInput {
                 undo: item.undo.clone(),
                 ..user_item(item)
             })
         };
-        let (selection, count) = self.outcomes_of(&origin, back).await?;
-        let job = self.start(mutation, tenant, JobAction::Undo, selection, count, Some(id), |job| {
+        let items = self.outcomes_of(&origin, back).await?;
+        let job = self.start(mutation, tenant, JobAction::Undo, items, Some(id), |job| {
             UndoJobResponse { job }
         });
         Ok(Response::new(job.await?))
@@ -355,30 +365,49 @@ impl App {
         usable.ok_or_else(unknown)
     }
 
-    /// A start that is repeated may come when the selection is gone: it is answered as the first was (B1).
-    async fn started_before(
+    /// A start that is repeated may be refused by now, since the selection is gone, or since it did what it was to do: it is
+    /// answered as the first was (B1).
+    pub(super) async fn started_before<T: Answer>(
         &self,
         mutation: &Mutation,
         tenant: TenantId,
         refusal: Status,
-    ) -> Result<StartBulkResponse, Status> {
-        let command =
-            mutation.command::<StartBulkResponse, _>(tenant, Keys::default(), |_, _| Err(Refusal::SelectionNotFound));
+    ) -> Result<Response<T>, Status> {
+        let never = Refusal::SelectionNotFound;
+        let refuse = never.clone();
+        let command = mutation.command::<T, _>(tenant, Keys::default(), move |_, _| Err(refuse.clone()));
         if command.repeatable.is_none() {
             return Err(refusal);
         }
-        Ok(self.engine.run(command).await?)
+        match self.engine.run(command).await {
+            Ok(answer) => Ok(Response::new(answer)),
+            Err(Failure::Refused(refused)) if refused == never => Err(refusal),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
-    /// Starts a job over a selection.
-    #[expect(clippy::too_many_arguments, reason = "what a job is made of, each once")]
-    pub(crate) async fn start<T: crate::operations::engine::Answer>(
+    /// The job that took this one back already: a second time, it would take back what others did since.
+    async fn undone_by(&self, tenant: TenantId, id: JobId) -> Result<Option<JobId>, Status> {
+        let query = JobQuery {
+            tenant,
+            actor: None,
+            states: vec![JobState::Running, JobState::Done],
+            origin: Some(id),
+            after: None,
+            limit: 1_000,
+        };
+        let found = self.store.list_jobs(&query).await.map_err(Failure::from)?;
+        let undo = found.into_iter().find(|job| job.action == JobAction::Undo);
+        Ok(undo.map(|job| job.id))
+    }
+
+    /// Starts a job.
+    pub(crate) async fn start<T: Answer>(
         &self,
         mutation: Mutation,
         tenant: TenantId,
         action: JobAction,
-        selection: SelectionId,
-        count: i64,
+        items: Items,
         origin: Option<JobId>,
         answer: impl Fn(Option<proto::Job>) -> T + Send + Sync + 'static,
     ) -> Result<T, Status> {
@@ -390,14 +419,19 @@ impl App {
         let command = mutation.clone().command(tenant, keys, move |world, changes| {
             world.tenant(tenant)?;
             let act = mutation.act(world.now);
-            let state = if count == 0 { JobState::Done } else { JobState::Running };
+            let state = if items.count == 0 {
+                JobState::Done
+            } else {
+                JobState::Running
+            };
             let job = Job {
                 tenant,
                 id,
                 action: action.clone(),
                 state,
-                selection,
-                total: count,
+                selection: items.selection,
+                filter: items.filter.clone(),
+                total: items.count,
                 next_chunk: 0,
                 counts: Counts::default(),
                 origin,
@@ -457,6 +491,25 @@ impl App {
             Ok(job)
         } else {
             Err(refused(&Refusal::JobRunning(id.to_string())))
+        }
+    }
+}
+
+/// What a job works on.
+#[derive(Debug, Clone)]
+pub(crate) struct Items {
+    pub(crate) selection: SelectionId,
+    pub(crate) count: i64,
+    /// As `Selection::filter`.
+    pub(crate) filter: String,
+}
+
+impl Items {
+    pub(crate) fn of(selection: &Selection) -> Self {
+        Self {
+            selection: selection.id,
+            count: selection.count,
+            filter: selection.filter.clone(),
         }
     }
 }

@@ -15,10 +15,12 @@ use usher_transfer::read::CellFault;
 use usher_transfer::report::{ReportRow, ReportWriter};
 use uuid::Uuid;
 
+use super::bulk_service::Items;
 use super::selecting::SelectionWriter;
 use crate::app::App;
 use crate::convert;
 use crate::operations::engine::Failure;
+use crate::operations::import;
 use crate::status::{failed, refused};
 
 /// Chunks read at a time.
@@ -54,7 +56,7 @@ impl App {
         &self,
         job: &Job,
         pick: impl Fn(&ItemResult) -> Option<ItemInput>,
-    ) -> Result<(SelectionId, i64), Status> {
+    ) -> Result<Items, Status> {
         let mut writer = SelectionWriter::new(self, job.tenant, SelectionId(Uuid::new_v4()));
         let mut from = 0;
         loop {
@@ -67,16 +69,14 @@ impl App {
             }
         }
         let (selection, _) = writer.finish().await?;
-        Ok((selection.id, selection.count))
+        Ok(Items::of(&selection))
     }
 
     /// A selection made of the items of a job whose outcomes are of a kind.
-    pub(super) async fn inputs_of(
-        &self,
-        job: &Job,
-        wanted: impl Fn(&ItemResult) -> bool,
-    ) -> Result<(SelectionId, i64), Status> {
+    pub(super) async fn inputs_of(&self, job: &Job, wanted: impl Fn(&ItemResult) -> bool) -> Result<Items, Status> {
         let mut writer = SelectionWriter::new(self, job.tenant, SelectionId(Uuid::new_v4()));
+        // A group that a row lacked may be there by now.
+        let names = self.names(job.tenant).await?;
         for number in 0..job.next_chunk {
             let inputs = self.store.chunk(job.tenant, job.selection, number).await;
             let outcomes = self.store.outcomes(job.tenant, job.id, number, 1).await;
@@ -86,11 +86,11 @@ impl App {
             let outcomes = outcomes.map_err(Failure::from)?;
             let ended = outcomes.iter().flat_map(|(_, items)| items);
             for (input, _) in inputs.into_iter().zip(ended).filter(|(_, item)| wanted(item)) {
-                writer.item(input).await?;
+                writer.item(import::again(input, &names)).await?;
             }
         }
         let (selection, _) = writer.finish().await?;
-        Ok((selection.id, selection.count))
+        Ok(Items::of(&selection))
     }
 
     pub(super) async fn items(

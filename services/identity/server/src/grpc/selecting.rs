@@ -7,7 +7,7 @@ use tonic::Status;
 use usher_authorization::{Intent, Reach};
 use usher_core::ids::{GroupId, SelectionId, TenantId, UserId};
 use usher_core::job::{CHUNK, ItemInput, SELECTION_SECONDS, Selection};
-use usher_core::ports::UserQuery;
+use usher_core::ports::{Activity, UserQuery};
 use usher_core::refusal::Refusal;
 use usher_core::role::Permission;
 use usher_proto::identity::v1::{self as proto, selection};
@@ -45,6 +45,8 @@ pub(crate) struct SelectionWriter<'a> {
     chunks: i32,
     count: i64,
     pub(super) sample: Vec<UserId>,
+    /// As `Selection::filter`.
+    pub(super) filter: String,
 }
 
 impl<'a> SelectionWriter<'a> {
@@ -58,6 +60,7 @@ impl<'a> SelectionWriter<'a> {
             chunks: 0,
             count: 0,
             sample: Vec::new(),
+            filter: String::new(),
         }
     }
 
@@ -88,6 +91,10 @@ impl<'a> SelectionWriter<'a> {
     }
 
     async fn put(&mut self) -> Result<(), Failure> {
+        if self.chunks == 0 {
+            // Whatever ends the process or the call from here on: the chunks are found, and go when the hour is over.
+            self.app.store.put_selection(&self.as_it_is(Vec::new())).await?;
+        }
         let items = std::mem::take(&mut self.waiting);
         self.app
             .store
@@ -97,19 +104,24 @@ impl<'a> SelectionWriter<'a> {
         Ok(())
     }
 
+    fn as_it_is(&self, digest: Vec<u8>) -> Selection {
+        Selection {
+            tenant: self.tenant,
+            id: self.id,
+            filter: self.filter.clone(),
+            count: self.count,
+            until: self.app.now() + chrono::TimeDelta::seconds(SELECTION_SECONDS),
+            digest,
+        }
+    }
+
     /// The selection, and what callers name it by.
     pub(crate) async fn finish(mut self) -> Result<(Selection, String), Failure> {
         if !self.waiting.is_empty() {
             self.put().await?;
         }
-        let digest = self.hasher.finalize().to_vec();
-        let selection = Selection {
-            tenant: self.tenant,
-            id: self.id,
-            count: self.count,
-            until: self.app.now() + chrono::TimeDelta::seconds(SELECTION_SECONDS),
-            digest,
-        };
+        let digest = std::mem::take(&mut self.hasher).finalize().to_vec();
+        let selection = self.as_it_is(digest);
         self.app.store.put_selection(&selection).await?;
         let mut named = self.id.0.as_bytes().to_vec();
         named.extend_from_slice(&selection.digest);
@@ -158,6 +170,7 @@ impl App {
             Chosen::Matching(query) => (**query).clone(),
         };
         self.with_groups_below(&mut query).await?;
+        writer.filter = kept(&query)?;
         if judge.is_user() {
             narrow(&mut query, judge.reach_somewhere(permission)?, permission)?;
         }
@@ -236,6 +249,47 @@ impl App {
             Reach::Everything | Reach::Nothing => Vec::new(),
         })
     }
+}
+
+/// A filter as it is kept beside whom it matched; empty if it asks nothing that could change. A text is not kept: it may be
+/// somebody's name, and who is called so stays the same person.
+fn kept(query: &UserQuery) -> Result<String, Failure> {
+    let asks = !query.statuses.is_empty()
+        || !query.labels.is_empty()
+        || !query.languages.is_empty()
+        || !query.groups.is_empty()
+        || !query.roles.is_empty()
+        || query.activity != Activity::Any
+        || query.engagement.is_some()
+        || query.invited_before.is_some()
+        || query.waiting_for_seat;
+    if !asks {
+        return Ok(String::new());
+    }
+    let query = UserQuery {
+        text: String::new(),
+        ..query.clone()
+    };
+    serde_json::to_string(&query).map_err(|error| Failure::Internal(error.to_string()))
+}
+
+/// Of these users, whom somebody with a permission reaches (U2); none, if they have it nowhere.
+pub(crate) async fn reached(
+    app: &App,
+    judge: &Judge,
+    tenant: TenantId,
+    permission: Permission,
+    users: Vec<UserId>,
+) -> Result<Vec<UserId>, Status> {
+    let mut query = UserQuery::all(tenant, app.now());
+    match judge.reach(permission) {
+        _ if !judge.is_user() => return Ok(users),
+        Reach::Everything => return Ok(users),
+        Reach::Nothing => return Ok(Vec::new()),
+        Reach::Groups(groups) => query.groups = groups.into_iter().collect(),
+    }
+    let there = app.store.among(&query, &users).await.map_err(Failure::from)?;
+    Ok(users.into_iter().filter(|user| there.contains(user)).collect())
 }
 
 /// Narrows a query to those whom somebody reaches (U2).

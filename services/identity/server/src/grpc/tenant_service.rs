@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use usher_core::account::{set_warning_timer, wake_inactivity, wake_waiting};
 use usher_core::change::{Act, Changeset};
+use usher_core::event::{Event, EventType};
 use usher_core::ids::TenantId;
 use usher_core::pacing::QuietHours;
 use usher_core::ports::Keys;
@@ -83,7 +84,7 @@ impl TenantService for App {
             lock_tenants: true,
             ..Keys::default()
         };
-        let command = mutation.command(scope, keys, move |world, changes| {
+        let command = mutation.clone().command(scope, keys, move |world, changes| {
             if world.loaded.tenants.contains_key(&id) {
                 return Err(Refusal::TenantExists(id.to_string()));
             }
@@ -96,6 +97,8 @@ impl TenantService for App {
             });
             world.loaded.tenants.insert(id, Arc::clone(&tenant));
             changes.created_tenants.insert(id);
+            let act = mutation.act(world.now);
+            changes.events.push(act.event(EventType::TenantCreated, id, None));
             set_warning_timer(&tenant, world.now, changes);
             changes.tenants.insert(id, Arc::clone(&tenant));
             if tenant.settings.inactivity.is_on() {
@@ -161,8 +164,13 @@ impl TenantService for App {
             });
             world.loaded.tenants.insert(id, Arc::clone(&tenant));
             changes.tenants.insert(id, Arc::clone(&tenant));
+            let act = mutation.act(world.now);
+            changes.events.push(Event {
+                changed_fields: paths.iter().map(|path| (*path).to_owned()).collect(),
+                ..act.event(EventType::TenantUpdated, id, None)
+            });
             // There may be seats now for whoever waits.
-            wake_waiting(&tenant, &mutation.act(world.now), changes);
+            wake_waiting(&tenant, &act, changes);
             set_warning_timer(&tenant, world.now, changes);
             if tenant.settings.inactivity != inactivity {
                 wake_inactivity(&tenant, world.now, changes);

@@ -12,12 +12,14 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use usher_authorization::Reach;
 use usher_core::account::Belonging;
 use usher_core::ids::{GroupId, SelectionId, TenantId, UserId};
 use usher_core::job::{CHUNK, ImportHeads, ImportMode, ItemInput, JobAction};
-use usher_core::ports::{Keys, UserQuery};
+use usher_core::ports::UserQuery;
 use usher_core::refusal::Refusal;
-use usher_core::role::{Permission, RoleRef};
+use usher_core::role::{Permission, RoleRef, Scope};
+use usher_core::status::Status as Standing;
 use usher_core::user::User;
 use usher_proto::identity::v1::transfer_service_server::TransferService;
 use usher_proto::identity::v1::{
@@ -29,13 +31,14 @@ use usher_transfer::write::{ExportColumn, ExportRow, WriteError, WriteOptions, W
 use usher_transfer::{Field, Format};
 use uuid::Uuid;
 
+use super::bulk_service::Items;
 use super::selecting::{Chosen, SelectionWriter, narrow};
 use crate::app::App;
 use crate::audit::{note_detail, note_filter};
 use crate::authorize::Caller;
 use crate::call::{Mutation, finish, tenant as parse_tenant};
 use crate::operations::engine::Failure;
-use crate::operations::import::{Names, judge as judge_row};
+use crate::operations::import::{Names, deactivating, fields, judge as judge_row, role_with_place};
 use crate::parse::Faults;
 use crate::status::{failed, refused};
 
@@ -88,12 +91,15 @@ impl TransferService for App {
         let mutation = Mutation::parse("ImportUsers", &request, options, &self.keys, &mut faults);
         finish(faults)?;
         let dry_run = settings.dry_run || options.is_some_and(|options| options.validate_only);
-        let staged = self.stage(tenant, file, &settings).await?;
-        if mode == ImportMode::Deactivate && !dry_run {
-            let limit = i64::from(if share == 0 { SAFE_SHARE } else { share });
-            if let Err(stopped) = self.check_share(tenant, staged.rows, limit).await {
-                return self.answered_before(&mutation.in_earnest(), tenant, stopped).await;
+        let mut staged = self.stage(tenant, file, mode, &settings).await?;
+        let limit = i64::from(if share == 0 { SAFE_SHARE } else { share });
+        if let Some(stopped) = self.stopped(tenant, staged.deactivated, limit).await? {
+            if !dry_run {
+                // A repeat may find fewer people active than the first time.
+                let mutation = mutation.in_earnest();
+                return self.started_before(&mutation, tenant, refused(&stopped)).await;
             }
+            staged.notes.push(format!("In earnest it would be refused: {stopped}."));
         }
         let action = JobAction::Import {
             mode,
@@ -108,7 +114,7 @@ impl TransferService for App {
             notes: notes.clone(),
         };
         let mutation = mutation.in_earnest();
-        let job = self.start(mutation, tenant, action, staged.selection, staged.rows, None, answer);
+        let job = self.start(mutation, tenant, action, staged.items, None, answer);
         Ok(Response::new(job.await?))
     }
 
@@ -144,7 +150,7 @@ impl TransferService for App {
             Chosen::Ids(_) => UserQuery::all(tenant, self.now()),
         };
         self.with_groups_below(&mut query).await?;
-        narrow(&mut query, reach, Permission::UsersExport)?;
+        narrow(&mut query, reach.clone(), Permission::UsersExport)?;
         note_filter(&body, &self.keys);
         note_detail("format", if format == Format::Xlsx { "xlsx" } else { "csv" });
         let options = WriteOptions {
@@ -158,6 +164,7 @@ impl TransferService for App {
             app: self.clone(),
             tenant,
             query,
+            reach,
             ids: match chosen {
                 Chosen::Ids(ids) => Some(ids),
                 Chosen::Matching(_) => None,
@@ -177,24 +184,29 @@ impl TransferService for App {
 
 /// A file that was judged, row by row, and kept.
 struct Staged {
-    selection: SelectionId,
-    rows: i64,
+    items: Items,
+    /// People who may come in now, or soon, and may not afterwards.
+    deactivated: i64,
     notes: Vec<String>,
     heads: ImportHeads,
 }
 
 impl App {
-    async fn stage(&self, tenant: TenantId, file: File, settings: &ImportSettings) -> Result<Staged, Status> {
-        let groups = self.store.groups(tenant).await.map_err(Failure::from)?;
-        let roles = self.store.roles(tenant).await.map_err(Failure::from)?;
-        let names = Names::new(&groups, &roles);
+    async fn stage(
+        &self,
+        tenant: TenantId,
+        file: File,
+        mode: ImportMode,
+        settings: &ImportSettings,
+    ) -> Result<Staged, Status> {
+        let names = self.names(tenant).await?;
         let options = ReadOptions {
             format: None,
             encoding: Some(settings.encoding.clone()).filter(|encoding| !encoding.is_empty()),
             mapping: settings.mapping.clone().into_iter().collect(),
             sheet: None,
+            fields: fields(mode),
         };
-        let now = self.now();
         // Reading blocks: it goes on in a thread of its own, a few batches ahead.
         let (sender, mut batches) = mpsc::channel::<Vec<ItemInput>>(2);
         let reading = tokio::task::spawn_blocking(move || -> Result<(Vec<String>, ImportHeads), FileFault> {
@@ -203,10 +215,12 @@ impl App {
             let heads = ImportHeads {
                 email: head(Field::Email),
                 external_id: head(Field::ExternalId),
+                expires: head(Field::Expires),
+                deletes: head(Field::Deletes),
             };
             let mut batch = Vec::with_capacity(CHUNK);
             while let Some(row) = table.next() {
-                batch.push(judge_row(row?, &table, &names, now));
+                batch.push(judge_row(row?, &table, &names));
                 if batch.len() == CHUNK && sender.blocking_send(std::mem::take(&mut batch)).is_err() {
                     return Ok((Vec::new(), heads));
                 }
@@ -216,7 +230,9 @@ impl App {
         });
         let selection = SelectionId(Uuid::new_v4());
         let mut writer = SelectionWriter::new(self, tenant, selection);
+        let mut deactivated = 0;
         while let Some(batch) = batches.recv().await {
+            deactivated += self.deactivated(tenant, mode, &batch).await?;
             for item in batch {
                 writer.item(item).await?;
             }
@@ -227,51 +243,47 @@ impl App {
             .map_err(|fault| refused(&Refusal::FileNotReadable(fault.to_string())))?;
         let (kept, _) = writer.finish().await?;
         Ok(Staged {
-            selection,
-            rows: kept.count,
+            items: Items::of(&kept),
+            deactivated,
             notes,
             heads,
         })
     }
 
-    /// An import that is repeated may find fewer people active than the first time: it is answered as the first was (B1).
-    async fn answered_before(
-        &self,
-        mutation: &Mutation,
-        tenant: TenantId,
-        stopped: Status,
-    ) -> Result<Response<ImportUsersResponse>, Status> {
-        let never = Refusal::SafetyStop { share: 100, limit: 0 };
-        let refuse = never.clone();
-        let command =
-            mutation.command::<ImportUsersResponse, _>(tenant, Keys::default(), move |_, _| Err(refuse.clone()));
-        if command.repeatable.is_none() {
-            return Err(stopped);
-        }
-        match self.engine.run(command).await {
-            Ok(answer) => Ok(Response::new(answer)),
-            Err(Failure::Refused(refusal)) if refusal == never => Err(stopped),
-            Err(failure) => Err(failure.into()),
-        }
+    /// What the names in a file stand for now.
+    pub(super) async fn names(&self, tenant: TenantId) -> Result<Names, Status> {
+        let groups = self.store.groups(tenant).await.map_err(Failure::from)?;
+        let roles = self.store.roles(tenant).await.map_err(Failure::from)?;
+        Ok(Names::new(&groups, &roles))
     }
 
-    /// Stops an import that would show out more people than anybody meant (L10).
-    async fn check_share(&self, tenant: TenantId, rows: i64, limit: i64) -> Result<(), Status> {
+    /// How many people rows deactivate who are not shut out now.
+    async fn deactivated(&self, tenant: TenantId, mode: ImportMode, rows: &[ItemInput]) -> Result<i64, Failure> {
+        let Some(keys) = deactivating(tenant, mode, rows) else {
+            return Ok(0);
+        };
+        let loaded = self.store.look(&keys).await?;
         let now = self.now();
-        let active = self
-            .store
-            .seat_usage(tenant, now, now)
-            .await
-            .map_err(Failure::from)?
-            .used;
-        let share = rows * 100 / active.max(1);
-        if rows > 0 && share > limit {
-            return Err(refused(&Refusal::SafetyStop {
-                share: share.min(100),
-                limit,
-            }));
+        let shut_out = loaded
+            .accounts
+            .values()
+            .filter(|account| matches!(account.user.effective_status(now), Standing::Onboarding(_)));
+        Ok(i64::try_from(shut_out.count()).unwrap_or(i64::MAX))
+    }
+
+    /// Why an import is stopped that would show out more people than anybody meant (L10).
+    async fn stopped(&self, tenant: TenantId, deactivated: i64, limit: i64) -> Result<Option<Refusal>, Status> {
+        if deactivated == 0 || limit >= 100 {
+            return Ok(None);
         }
-        Ok(())
+        let now = self.now();
+        let usage = self.store.seat_usage(tenant, now, now).await.map_err(Failure::from)?;
+        let active = usage.used.max(1);
+        let is_too_many = deactivated * 100 > limit * active;
+        Ok(is_too_many.then(|| Refusal::SafetyStop {
+            share: ((deactivated * 100 + active - 1) / active).min(100),
+            limit,
+        }))
     }
 }
 
@@ -364,6 +376,8 @@ struct Export {
     app: App,
     tenant: TenantId,
     query: UserQuery,
+    /// Groups and roles elsewhere are not told (U2).
+    reach: Reach,
     ids: Option<Vec<UserId>>,
     sender: mpsc::Sender<Result<ExportUsersResponse, Status>>,
 }
@@ -482,6 +496,7 @@ impl Export {
         let roles = self.app.store.roles(self.tenant).await?;
         Ok(Labels {
             now: self.app.now(),
+            reach: self.reach.clone(),
             groups: groups.iter().map(|group| (group.id, path(group.id))).collect(),
             roles: roles
                 .into_iter()
@@ -494,6 +509,7 @@ impl Export {
 /// What ids are called in an export.
 struct Labels {
     now: usher_core::clock::Timestamp,
+    reach: Reach,
     groups: HashMap<GroupId, String>,
     roles: HashMap<RoleRef, String>,
 }
@@ -501,8 +517,14 @@ struct Labels {
 impl Labels {
     fn row(&self, user: &User, belonging: &Belonging) -> ExportRow {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let mut roles: Vec<String> = belonging.roles.iter().map(|(role, _)| self.role(*role)).collect();
-        roles.dedup();
+        let held = belonging.roles.iter().filter(|(_, scope)| self.tells(scope));
+        let roles = held.filter_map(|(role, scope)| {
+            role_with_place(&self.role(*role), scope, |group| self.groups.get(&group).cloned())
+        });
+        let groups = belonging
+            .groups
+            .iter()
+            .filter(|group| self.tells(&Scope::Group(**group)));
         ExportRow {
             user_id: Some(user.id.to_string()),
             email: Some(user.profile.email.as_str().to_owned()),
@@ -514,17 +536,21 @@ impl Labels {
             labels: user.profile.labels.clone(),
             status: Some(user.effective_status(self.now).name().as_str().to_owned()),
             status_since: Some(user.effective_since(self.now)),
-            groups: belonging
-                .groups
-                .iter()
-                .filter_map(|id| self.groups.get(id).cloned())
-                .collect(),
-            roles,
+            groups: groups.filter_map(|id| self.groups.get(id).cloned()).collect(),
+            roles: roles.collect(),
             expires: user.expires_at,
             deletes: user.deletes_at,
             created: Some(user.created_at),
             activated: user.activated_at,
             last_login: user.last_login_at,
+        }
+    }
+
+    fn tells(&self, scope: &Scope) -> bool {
+        match (&self.reach, scope) {
+            (Reach::Everything, _) => true,
+            (Reach::Groups(groups), Scope::Group(group)) => groups.contains(group),
+            (Reach::Groups(_) | Reach::Nothing, _) => false,
         }
     }
 

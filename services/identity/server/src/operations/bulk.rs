@@ -12,6 +12,7 @@ use usher_core::job::{HeldRole, ItemInput, ItemOutcome, ItemResult, Job, JobActi
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
 use usher_core::role::{Permission, RoleRef, Scope};
+use usher_core::status::Status;
 
 use super::import;
 use super::world::World;
@@ -95,11 +96,11 @@ fn undo_permission(undo: &Undo) -> Permission {
     }
 }
 
-/// Deals with one item. Refused, it leaves no trace but its outcome; so does a rule that panics.
+/// Deals with one item. `fits`: the user still matches what was previewed. Refused, it leaves no trace but its outcome; so does a rule that panics.
 pub(crate) fn deal(
     tenant: TenantId,
     action: &JobAction,
-    item: &ItemInput,
+    (item, fits): (&ItemInput, bool),
     world: &mut World,
     asker: &mut Asking<'_>,
     act: &Act,
@@ -126,7 +127,10 @@ pub(crate) fn deal(
             };
             import::deal(how, item, world, asker, act, changes)
         }
-        (_, Some(user)) => told_of(item, one(action, item, (tenant, user), world, asker, act, changes)),
+        (_, Some(user)) => told_of(
+            item,
+            one(action, (item, fits), (tenant, user), world, asker, act, changes),
+        ),
         (_, None) => refused(item, &Refusal::UserNotFound(String::new())),
     }));
     done.unwrap_or_else(|_panic| {
@@ -192,7 +196,7 @@ type Done = (Effect, Option<Undo>);
 
 fn one(
     action: &JobAction,
-    item: &ItemInput,
+    (item, fits): (&ItemInput, bool),
     (tenant, user): (TenantId, UserId),
     world: &mut World,
     asker: &mut Asking<'_>,
@@ -203,6 +207,9 @@ fn one(
     let resource = asker.resource(account);
     let wanted = item.undo.as_ref().map_or_else(|| permission(action), undo_permission);
     asker.require(wanted, &resource, &Intent::default())?;
+    if !fits && account.user.status != Status::Erased {
+        return Err(Refusal::NoLongerMatches(user.to_string()));
+    }
     for (permission, scope) in places(action, item.undo.as_ref()) {
         if let Scope::Group(group) = &scope {
             check_exists(
@@ -288,13 +295,13 @@ fn carry_out(action: &JobAction, account: &mut Account, act: &Act, changes: &mut
     match action {
         JobAction::Deactivate => {
             let effect = account.deactivate(act, changes)?;
-            let version = account.user.version;
-            Ok((effect, Some(Undo::Reactivate { version })))
+            let since = account.user.status_since;
+            Ok((effect, Some(Undo::Reactivate { since })))
         }
         JobAction::Reactivate => {
             let effect = account.reactivate(act, changes)?;
-            let version = account.user.version;
-            Ok((effect, Some(Undo::Deactivate { version })))
+            let since = account.user.status_since;
+            Ok((effect, Some(Undo::Deactivate { since })))
         }
         JobAction::SetExpiration { at } => {
             if at.is_some_and(|at| at <= act.now) {
@@ -302,8 +309,13 @@ fn carry_out(action: &JobAction, account: &mut Account, act: &Act, changes: &mut
             }
             let before = account.user.expires_at;
             let effect = account.set_expiration(*at, act, changes)?;
-            let version = account.user.version;
-            Ok((effect, Some(Undo::SetExpiration { at: before, version })))
+            Ok((
+                effect,
+                Some(Undo::SetExpiration {
+                    at: before,
+                    set: account.user.expires_at,
+                }),
+            ))
         }
         JobAction::Invite { messages } => {
             let message = choose(messages, account);
@@ -411,16 +423,16 @@ fn edit_labels(
 
 fn take_back(undo: &Undo, account: &mut Account, act: &Act, changes: &mut Changeset) -> Result<Effect, Refusal> {
     match undo {
-        Undo::Reactivate { version } => {
-            account.check_version(*version)?;
+        Undo::Reactivate { since } => {
+            account.check_standing_since(*since)?;
             account.reactivate(act, changes)
         }
-        Undo::Deactivate { version } => {
-            account.check_version(*version)?;
+        Undo::Deactivate { since } => {
+            account.check_standing_since(*since)?;
             account.deactivate(act, changes)
         }
-        Undo::SetExpiration { at, version } => {
-            account.check_version(*version)?;
+        Undo::SetExpiration { at, set } => {
+            account.check_expiration(*set)?;
             if at.is_some_and(|at| at <= act.now) {
                 return Err(Refusal::field(
                     "expire_time",

@@ -30,6 +30,7 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     pub ended_at: Option<DateTimeUtc>,
     pub revision: i32,
+    pub filter: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -60,6 +61,7 @@ impl TryFrom<&Job> for Model {
             created_at: job.created_at,
             ended_at: job.ended_at,
             revision: job.revision,
+            filter: job.filter.clone(),
         })
     }
 }
@@ -87,6 +89,7 @@ impl TryFrom<Model> for Job {
             reason: row.reason,
             request_id: row.request_id,
             revision: row.revision,
+            filter: row.filter,
             created_at: row.created_at,
             ended_at: row.ended_at,
         })

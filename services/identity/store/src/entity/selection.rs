@@ -14,6 +14,7 @@ pub struct Model {
     pub digest: Vec<u8>,
     pub item_count: i64,
     pub usable_until: DateTimeUtc,
+    pub filter: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -29,6 +30,7 @@ impl From<&Selection> for Model {
             digest: selection.digest.clone(),
             item_count: selection.count,
             usable_until: selection.until,
+            filter: selection.filter.clone(),
         }
     }
 }
@@ -41,6 +43,7 @@ impl From<Model> for Selection {
             digest: row.digest,
             count: row.item_count,
             until: row.usable_until,
+            filter: row.filter,
         }
     }
 }

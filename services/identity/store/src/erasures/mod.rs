@@ -79,7 +79,7 @@ pub const TABLES: &[(&str, &[&str], Fate)] = &[
     ("history", &["event_type"], IDS),
     ("selection_chunks", &["items"], Fate::Traces),
     ("job_chunks", &["outcomes"], Fate::Traces),
-    ("jobs", &["action", "reason"], Fate::Traces),
+    ("jobs", &["action", "reason", "filter"], Fate::Traces),
     ("jobs", &["state", "actor", "request_id", "lease_owner"], IDS),
     (
         "erasures",
@@ -119,6 +119,11 @@ pub const TABLES: &[(&str, &[&str], Fate)] = &[
     ("inactivity_runs", &["state", "decided_by"], IDS),
     ("seat_ledger", &["cause", "actor"], IDS),
     ("selections", &["digest"], Fate::Stays("SHA-256 over ids")),
+    (
+        "selections",
+        &["filter"],
+        Fate::Stays("without its text: labels, groups and statuses, for an hour"),
+    ),
     ("tenants", &["settings", "templates"], NO_PERSON),
     ("user_groups", &["name", "name_key", "external_id"], NO_PERSON),
     ("custom_roles", &["name", "name_key", "permissions"], NO_PERSON),

@@ -389,6 +389,7 @@ impl Sweep<'_> {
             for row in &rows {
                 let mut whom = self.finder.in_report(&row.action);
                 whom.extend(self.finder.in_report(&row.reason));
+                whom.extend(self.finder.in_report(&row.filter));
                 whom.extend(about.get(&row.job_id).filter(|_| row.total == 1));
                 if whom.is_empty() {
                     continue;
@@ -396,27 +397,28 @@ impl Sweep<'_> {
                 told.insert(row.job_id, whom.clone());
                 let action: JobAction =
                     serde_json::from_str(&row.action).map_err(|error| unreadable("the action", error))?;
-                self.rewrite_texts(row.job_id, action, &row.reason, whom).await?;
+                self.rewrite_texts(row, action, whom).await?;
             }
         }
     }
 
     async fn rewrite_texts(
         &self,
-        job: Uuid,
+        row: &job::Model,
         mut action: JobAction,
-        reason: &str,
         whom: BTreeSet<usize>,
     ) -> Result<(), StoreError> {
-        if !action.drop_texts() && reason.is_empty() {
+        if !action.drop_texts() && row.reason.is_empty() && row.filter.is_empty() {
             return Ok(());
         }
-        let key = [("tenant_id", self.tenant.0.into()), ("job_id", job.into())];
+        let key = [("tenant_id", self.tenant.0.into()), ("job_id", row.job_id.into())];
         let txn = self.store.transaction().await?;
         lock::<job::Entity>(&txn, "jobs", &key).await?;
         let text = serde_json::to_string(&action).map_err(|error| unreadable("the action", error))?;
         self.put(&txn, ("jobs", "action"), text, &key).await?;
-        self.put(&txn, ("jobs", "reason"), String::new(), &key).await?;
+        for column in ["reason", "filter"] {
+            self.put(&txn, ("jobs", column), String::new(), &key).await?;
+        }
         let mut counts = Counts::new();
         count(&mut counts, whom);
         self.count(&txn, "jobs", &counts).await?;

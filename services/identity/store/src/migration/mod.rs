@@ -25,6 +25,7 @@ mod m20261127_000016_erasing_reasons;
 mod m20261127_000017_entries_about_nobody;
 mod m20261127_000018_audit_links;
 mod m20261201_000019_members_in_order;
+mod m20261202_000020_filters_of_jobs;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000017_entries_about_nobody::Migration),
             Box::new(m20261127_000018_audit_links::Migration),
             Box::new(m20261201_000019_members_in_order::Migration),
+            Box::new(m20261202_000020_filters_of_jobs::Migration),
         ]
     }
 }

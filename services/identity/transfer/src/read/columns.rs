@@ -92,9 +92,13 @@ fn named(field: &str) -> Option<Meaning> {
 
 impl Columns {
     /// Finds the columns by their heads.
-    pub(crate) fn find(header: &[String], mapping: &Mapping) -> Result<Self, FileFault> {
+    pub(crate) fn find(header: &[String], mapping: &Mapping, wanted: &[Field]) -> Result<Self, FileFault> {
         mapping.check(header)?;
-        let meanings: Vec<_> = header.iter().map(|head| mapping.meaning(head)).collect();
+        let matters = |meaning: &Meaning| wanted.is_empty() || meaning.is_about(wanted);
+        let meanings: Vec<_> = header
+            .iter()
+            .map(|head| mapping.meaning(head).filter(matters))
+            .collect();
         let all = |wanted: Meaning| {
             let is_it = move |(_, meaning): &(usize, &Option<Meaning>)| **meaning == Some(wanted);
             meanings.iter().enumerate().filter(is_it).map(|(index, _)| index)

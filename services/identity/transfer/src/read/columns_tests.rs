@@ -5,7 +5,7 @@ fn header(heads: &[&str]) -> Vec<String> {
 }
 
 fn find(heads: &[&str]) -> Result<Columns, FileFault> {
-    Columns::find(&header(heads), &Mapping(&BTreeMap::new()))
+    Columns::find(&header(heads), &Mapping(&BTreeMap::new()), &[])
 }
 
 /// The fields by head, and what the notes say.
@@ -238,14 +238,14 @@ fn l10_a_mapping_wins_over_what_heads_seem_to_mean() {
     };
     let header = header(&["Kontakt", "Mail", "Klasse"]);
     let mapping = given(&[("kontakt", "email"), ("Mail", "ignore"), ("Klasse", "groups")]);
-    let columns = Columns::find(&header, &Mapping(&mapping)).unwrap();
+    let columns = Columns::find(&header, &Mapping(&mapping), &[]).unwrap();
     assert_eq!(columns.fields, [(Field::Email, 0), (Field::Groups, 2)]);
     assert_eq!(columns.notes(), ["Columns that are not used: Mail."]);
     for (mapping, word) in [
         (given(&[("Foo", "email")]), "Kontakt, Mail, Klasse"),
         (given(&[("Mail", "foo")]), "first_name"),
     ] {
-        let error = Columns::find(&header, &Mapping(&mapping)).unwrap_err().to_string();
+        let error = Columns::find(&header, &Mapping(&mapping), &[]).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }
 }

@@ -30,6 +30,21 @@ pub(crate) enum Meaning {
     Information,
 }
 
+impl Meaning {
+    /// Whether a column sets one of these fields.
+    pub(crate) fn is_about(self, fields: &[Field]) -> bool {
+        match self {
+            Self::Field(field) => fields.contains(&field),
+            Self::Username => fields.contains(&Field::Email) || fields.contains(&Field::ExternalId),
+            Self::Level => fields.contains(&Field::Roles),
+            Self::Suspended => fields.contains(&Field::Active),
+            Self::Branch(_) | Self::Cohort => fields.contains(&Field::Groups),
+            Self::Deleted => false,
+            Self::Information => true,
+        }
+    }
+}
+
 const HEADS: &[(Meaning, &str)] = &[
     (
         Meaning::Field(Field::Email),

@@ -51,6 +51,8 @@ pub struct ReadOptions {
     pub mapping: BTreeMap<String, String>,
     /// The sheet of a spreadsheet; the first visible one if `None`.
     pub sheet: Option<String>,
+    /// The fields that matter; empty: all. Columns of others are not looked at, whatever is in them.
+    pub fields: Vec<Field>,
 }
 
 /// One row below the header.
@@ -125,7 +127,7 @@ impl Table {
                 (Source::Xlsx(xlsx), opened.header, opened.is_1904)
             }
         };
-        let columns = Columns::find(&header, &mapping)?;
+        let columns = Columns::find(&header, &mapping, &options.fields)?;
         notes.extend(columns.notes());
         let mut table = Self {
             source,
