@@ -182,9 +182,20 @@ fn one_process_imports_mails_and_goes_on_after_a_restart_where_it_was() -> Resul
         let counts: Vec<_> = mails.values().map(Vec::len).collect();
         assert_eq!(counts, [1, 2, 2]);
         embedded.usher(&["users", "deactivate", "bo@example.org"]).await?;
-        // The same import once more finds everybody there.
-        let told = embedded.usher(&["import", &file.display().to_string()]).await?;
-        assert!(told.contains("3 already there"), "{told}");
+        // The same import once more finds everybody there, and names who was shut out.
+        let again = [
+            "--server",
+            embedded.server.as_str(),
+            "import",
+            &file.display().to_string(),
+        ];
+        let again = usher(&again).await?;
+        let told = String::from_utf8(again.stdout)?;
+        assert_eq!(again.status.code(), Some(1), "{told}");
+        assert!(
+            told.contains("2 already there") && told.contains("deactivated"),
+            "{told}"
+        );
 
         let cy = embedded.users().await?["cy@example.org"].user_id.clone();
         let ana = before["ana@example.org"].user_id.clone();

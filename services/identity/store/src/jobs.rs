@@ -46,6 +46,9 @@ impl Jobs for SeaStore {
     }
 
     async fn among(&self, query: &UserQuery, users: &[UserId]) -> Result<HashSet<UserId>, StoreError> {
+        if users.is_empty() {
+            return Ok(HashSet::new());
+        }
         let mut wanted = Sql::new(self.backend, "");
         wanted.is_any("users.user_id", users.iter().map(|user| user.0.into()));
         let ids: Vec<Uuid> = list::matching(self.backend, query)
