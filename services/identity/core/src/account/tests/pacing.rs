@@ -62,7 +62,7 @@ fn b8_a_reminder_that_is_due_at_night_waits_for_the_recipients_morning() {
     // In this night the clock is put forward.
     let morning = at("2026-03-29T06:00:00Z");
     let (mut stage, reminder) = due_at_night();
-    assert_eq!(stage.account.next_steps(stage.now)[0].at, morning);
+    assert_eq!(stage.account.next_steps(&[], stage.now)[0].at, morning);
     stage.fire(reminder);
     assert_eq!(stage.told(), [], "no worker is called");
     assert_eq!(stage.timer(TimerKind::Delivery, reminder.0), Some(morning));
@@ -153,7 +153,7 @@ fn b15_a_paused_tenant_sends_nothing_and_a_worker_that_has_a_mail_drops_it() {
     assert!(
         stage
             .account
-            .next_steps(stage.now)
+            .next_steps(&[], stage.now)
             .iter()
             .all(|step| step.action != crate::account::NextAction::SendInvitation)
     );
