@@ -1,7 +1,9 @@
 //! Who is inactive, and the runs that are made of it (B10).
 
 use anyhow::Result;
+use chrono::TimeDelta;
 use usher_core::change::Changeset;
+use usher_core::clock::Timestamp;
 use usher_core::ids::UserId;
 use usher_core::inactivity::{InactivityPolicy, InactivityRun, InactivityRunState, next_run};
 use usher_core::ports::{Directory as _, InactivityQuery, InactivityStep, Jobs as _, Keys};
@@ -13,17 +15,29 @@ use super::on_both;
 use super::stage::{Stage, creating};
 
 on_both! {
+    a_warning_that_does_not_hold_counts_for_nobody_and_is_found,
     the_inactive_are_found_by_what_they_wait_for_page_by_page,
     a_tenant_has_one_open_run_and_runs_come_back_newest_first,
+}
+
+const POLICY: InactivityPolicy = InactivityPolicy {
+    warn_after_days: 90,
+    deactivate_after_days: 120,
+    exempt_administrators: true,
+    max_share_percent: 10,
+};
+
+fn day(stage: &Stage, day: i64) -> Timestamp {
+    stage.now + TimeDelta::days(day)
 }
 
 /// Active since day -200.
 fn active(stage: &Stage, name: &str, last_login: Option<i64>, warned: Option<i64>) -> User {
     let mut user = stage.person(name);
     user.status = Status::ACTIVE;
-    user.status_since = stage.after(-200);
-    user.last_login_at = last_login.map(|at| stage.after(at));
-    user.inactivity_warned_at = warned.map(|at| stage.after(at));
+    user.status_since = day(stage, -200);
+    user.last_login_at = last_login.map(|at| day(stage, at));
+    user.inactivity_warned_at = warned.map(|at| day(stage, at));
     user
 }
 
@@ -31,7 +45,9 @@ fn query(stage: &Stage, step: InactivityStep, since: i64) -> InactivityQuery {
     InactivityQuery {
         tenant: stage.tenant,
         step,
-        since: stage.after(since),
+        since: day(stage, since),
+        policy: POLICY,
+        on_since: None,
         exempt_administrators: true,
         position: None,
         limit: 2,
@@ -45,8 +61,10 @@ async fn walk(stage: &Stage, mut query: InactivityQuery) -> Result<Vec<UserId>> 
         let page = stage.store.inactive_users(&query).await?;
         let Some(last) = page.last() else { return Ok(found) };
         query.position = Some(match query.step {
-            InactivityStep::Warn => (last.inactive_since(), last.id),
-            InactivityStep::Deactivate { .. } => (last.inactivity_warned_at.unwrap_or_default(), last.id),
+            InactivityStep::Warn | InactivityStep::WarnAnew => (last.inactive_since(), last.id),
+            InactivityStep::TakeBack | InactivityStep::Deactivate { .. } => {
+                (last.inactivity_warned_at.unwrap_or_default(), last.id)
+            }
         });
         found.extend(page.iter().map(|user| user.id));
     }
@@ -102,8 +120,8 @@ async fn the_inactive_are_found_by_what_they_wait_for_page_by_page(stage: Stage)
 
     let between = |after: Option<i64>, until| {
         let step = InactivityStep::Deactivate {
-            after: after.map(|at| stage.after(at)),
-            until: stage.after(until),
+            after: after.map(|at| day(&stage, at)),
+            until: day(&stage, until),
         };
         query(&stage, step, -100)
     };
@@ -113,6 +131,43 @@ async fn the_inactive_are_found_by_what_they_wait_for_page_by_page(stage: Stage)
         [warned_later.id, warned_last.id]
     );
     assert_eq!(stage.store.count_inactive(&between(None, -5)).await?, 3);
+    Ok(())
+}
+
+/// B10: too early for who signed in since, for a policy with more days, and from before the policy was on.
+async fn a_warning_that_does_not_hold_counts_for_nobody_and_is_found(stage: Stage) -> Result<()> {
+    let early = active(&stage, "early", Some(-150), Some(-61));
+    // To the instant.
+    let just_in_time = active(&stage, "just-in-time", Some(-150), Some(-60));
+    let later = active(&stage, "later", None, Some(-40));
+    let never = active(&stage, "never", None, None);
+    stage.write(creating([&early, &just_in_time, &later, &never])).await?;
+    let found = async |step, on_since: Option<i64>| {
+        let query = InactivityQuery {
+            on_since: on_since.map(|at| day(&stage, at)),
+            ..query(&stage, step, 0)
+        };
+        let found = walk(&stage, query.clone()).await?;
+        anyhow::ensure!(stage.store.count_inactive(&query).await? == i64::try_from(found.len())?);
+        anyhow::Ok(found)
+    };
+    let deactivate = InactivityStep::Deactivate {
+        after: None,
+        until: stage.now,
+    };
+    assert_eq!(found(InactivityStep::TakeBack, None).await?, [early.id]);
+    assert_eq!(found(deactivate, None).await?, [just_in_time.id, later.id]);
+    assert_eq!(found(InactivityStep::WarnAnew, None).await?, [never.id, early.id]);
+    assert_eq!(found(InactivityStep::Warn, None).await?, [never.id]);
+    // On since day -50: the instant itself counts.
+    for (on_since, gone, left) in [
+        (-60, vec![early.id], vec![just_in_time.id, later.id]),
+        (-50, vec![early.id, just_in_time.id], vec![later.id]),
+        (-39, vec![early.id, just_in_time.id, later.id], vec![]),
+    ] {
+        assert_eq!(found(InactivityStep::TakeBack, Some(on_since)).await?, gone);
+        assert_eq!(found(deactivate, Some(on_since)).await?, left);
+    }
     Ok(())
 }
 

@@ -52,8 +52,8 @@ pub(super) struct House {
 }
 
 impl House {
-    /// An empty house on a database, at an instant.
-    pub(super) async fn build(url: &str, from: Timestamp, seed: u64) -> Result<Self> {
+    /// An empty house on a database, at an instant; without a seed, its mail server takes every mail.
+    pub(super) async fn build(url: &str, from: Timestamp, seed: Option<u64>) -> Result<Self> {
         let variables = [
             ("USHER__GRPC__LISTEN", "127.0.0.1:0"),
             ("USHER__DATABASE__URL", url),

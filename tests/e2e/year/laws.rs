@@ -264,6 +264,14 @@ fn the_inactive_are_deactivated_once(dossier: &Dossier<'_>) -> Result<()> {
         .of(EventType::UserInactivityWarned)
         .map(|event| event.at)
         .collect();
+    // When the mail of a warning went out; one that never did counts from its queueing.
+    let given = |warned: Timestamp| {
+        let mails = dossier.posted.iter().filter(|(_, mail)| {
+            let mail = &dossier.mails[*mail];
+            mail.kind == DeliveryKind::InactivityWarning && mail.created == warned
+        });
+        mails.map(|(posted, _)| posted.at).max().unwrap_or(warned)
+    };
     let mut done = HashSet::new();
     let deeds = dossier
         .of(EventType::UserDeactivated)
@@ -276,9 +284,10 @@ fn the_inactive_are_deactivated_once(dossier: &Dossier<'_>) -> Result<()> {
             .context("without a warning")?;
         let since = dossier.inactive_since(event.at).context("never active")?;
         ensure!(since + wait <= *warned, "the warning of {warned} was not for {since}");
+        let given = given(*warned);
         ensure!(
-            *warned + grace <= event.at,
-            "warned at {warned}, deactivated at {}",
+            given + grace <= event.at,
+            "the warning of {warned} went out at {given}, deactivated at {}",
             event.at
         );
         ensure!(done.insert(*warned), "twice for the warning of {warned}");
@@ -289,7 +298,7 @@ fn the_inactive_are_deactivated_once(dossier: &Dossier<'_>) -> Result<()> {
         let Some(ended) = mail.filter_map(|mail| mail.ended).max() else {
             continue;
         };
-        let due = ended.max(warned + grace) + APPROVAL;
+        let due = ended.max(given(warned) + grace) + APPROVAL;
         let Some(by) = dossier.noticed(due, INACTIVITY_PERIOD) else {
             continue;
         };

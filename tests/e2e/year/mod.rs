@@ -6,6 +6,7 @@
 mod dossier;
 mod house;
 mod laws;
+mod moments;
 mod people;
 mod plan;
 mod post;
@@ -119,7 +120,7 @@ impl Year {
     async fn begin(url: &str, seed: u64) -> Result<Self> {
         let mut dice = StdRng::seed_from_u64(seed);
         let plan = Plan::new(&mut dice);
-        let house = House::build(url, plan.from, seed).await?;
+        let house = House::build(url, plan.from, Some(seed)).await?;
         let request = api::CreateTenantRequest {
             tenant: Some(plan.rules.tenant()),
             options: None,

@@ -27,6 +27,8 @@ struct Log {
     posted: Vec<Posted>,
     /// Tries by address.
     tries: HashMap<String, u64>,
+    /// The newest text by address.
+    texts: HashMap<String, String>,
     /// The newest link by address.
     links: HashMap<String, String>,
     /// Addresses that bounced or complained, with the last instant at which a mail to them may have been on its way already.
@@ -36,13 +38,14 @@ struct Log {
 /// What becomes of a mail depends on the seed, the address and how many came before it.
 #[derive(Debug)]
 pub(super) struct Post {
-    seed: u64,
+    /// `None`: it takes every mail.
+    seed: Option<u64>,
     clock: ManualClock,
     log: Mutex<Log>,
 }
 
 impl Post {
-    pub(super) fn new(seed: u64, clock: ManualClock) -> Self {
+    pub(super) fn new(seed: Option<u64>, clock: ManualClock) -> Self {
         Self {
             seed,
             clock,
@@ -61,6 +64,11 @@ impl Post {
     /// The token of the newest link that somebody was sent.
     pub(super) fn link(&self, address: &str) -> Option<String> {
         self.log().links.get(address).cloned()
+    }
+
+    /// The newest text that somebody was sent.
+    pub(super) fn text(&self, address: &str) -> Option<String> {
+        self.log().texts.get(address).cloned()
     }
 
     /// The newest mail that somebody was sent.
@@ -91,7 +99,10 @@ impl Post {
 #[async_trait]
 impl Transport for Post {
     async fn send(&self, mail: &Mail, progress: &dyn Progress) -> SendOutcome {
-        let dice = self.dice(&mail.to_address).random_range(0..1_000);
+        let dice = match self.seed {
+            Some(_) => self.dice(&mail.to_address).random_range(0..1_000),
+            None => u32::MAX,
+        };
         let answer = |text: &str| text.to_owned();
         match dice {
             0..10 => {
@@ -133,6 +144,7 @@ impl Transport for Post {
                 .is_some_and(|last| *last < self.clock.now()),
         };
         log.posted.push(posted);
+        log.texts.insert(mail.to_address.clone(), mail.text.clone());
         if let Some((_, rest)) = mail.text.split_once("token=") {
             let token = rest.split_whitespace().next().unwrap_or_default().to_owned();
             log.links.insert(mail.to_address.clone(), token);

@@ -17,11 +17,12 @@ const TYPED: &str = "q7typed";
 /// Elements that mail programs drop, and that could do more than show something.
 const ACTIVE: [&str; 7] = ["script", "iframe", "object", "embed", "form", "base", "applet"];
 
-/// Every fault of a template that compiles.
-pub(crate) fn faults(template: &Template, kind: TemplateKind) -> Vec<FieldViolation> {
+/// Every fault of a template that compiles, in the mails of its own language: whoever gets it gets it in that one, also where
+/// they asked for another that there is none in.
+pub(crate) fn faults(template: &Template, kind: TemplateKind, language: &str) -> Vec<FieldViolation> {
     let mut faults = Vec::new();
     for trial in trials(kind) {
-        trial.run(template, &mut faults);
+        trial.run(template, language, &mut faults);
     }
     faults.dedup();
     faults.sort_by(|a, b| a.field.cmp(&b.field).then_with(|| a.description.cmp(&b.description)));
@@ -95,8 +96,8 @@ fn trials(kind: TemplateKind) -> Vec<Trial> {
 }
 
 impl Trial {
-    fn run(&self, template: &Template, faults: &mut Vec<FieldViolation>) {
-        let mail = match template.render(&self.sample.mail("en")) {
+    fn run(&self, template: &Template, language: &str, faults: &mut Vec<FieldViolation>) {
+        let mail = match template.render(&self.sample.mail(language)) {
             Ok(mail) => mail,
             Err(error) => {
                 faults.push(error.part().fault(error.to_string()));

@@ -57,13 +57,13 @@ impl fmt::Debug for Template {
 }
 
 impl Template {
-    /// Compiles a template of a kind, or answers every fault that it has, each with the field that it is in (`subject`,
+    /// Compiles a template of a kind and a language (BCP 47), or answers every fault that it has, each with the field that it is in (`subject`,
     /// `text` or `mjml`) and, where that is known, the line and column.
     ///
     /// Refused is what is too long, what does not compile, a variable, filter or statement that there is none of, an
     /// include, what a mail must bring and does not (the link, the customised text, the password), what people typed in
     /// places where it could be more than text, scripts, and pictures without alternative text.
-    pub fn compile(kind: TemplateKind, source: &TemplateText) -> Result<Self, Vec<FieldViolation>> {
+    pub fn compile(kind: TemplateKind, language: &str, source: &TemplateText) -> Result<Self, Vec<FieldViolation>> {
         let mut faults = Vec::new();
         for (part, source, limit) in [
             (Part::Subject, &source.subject, MAX_SUBJECT),
@@ -91,7 +91,7 @@ impl Template {
             return Err(faults);
         }
         let template = Self::assemble(kind, source, document)?;
-        let faults = check::faults(&template, kind);
+        let faults = check::faults(&template, kind, language);
         if faults.is_empty() { Ok(template) } else { Err(faults) }
     }
 

@@ -41,7 +41,7 @@ fn source() -> TemplateText {
 fn refused(change: impl FnOnce(&mut TemplateText)) -> Vec<(String, String)> {
     let mut source = source();
     change(&mut source);
-    let faults = Template::compile(TemplateKind::Invitation, &source).expect_err("it must be refused");
+    let faults = Template::compile(TemplateKind::Invitation, "en", &source).expect_err("it must be refused");
     let pair = |fault: FieldViolation| (fault.field, fault.description);
     faults.into_iter().map(pair).collect()
 }
@@ -64,7 +64,7 @@ fn in_mjml(text: &str) -> String {
 
 #[test]
 fn a_small_template_is_enough() {
-    let template = Template::compile(TemplateKind::Invitation, &source()).unwrap();
+    let template = Template::compile(TemplateKind::Invitation, "en", &source()).unwrap();
     let mail = template.render(&invitation()).unwrap();
     assert_eq!(mail.subject, "Welcome to Lycée Curie & Co");
     assert!(mail.html.contains("<html lang=\"en\" dir=\"ltr\""), "{}", mail.html);
@@ -120,7 +120,7 @@ fn what_a_mail_is_for_must_be_in_both_parts() {
         mjml: source().mjml.replace("{{ message }}", ""),
         ..source()
     };
-    let faults = Template::compile(TemplateKind::AccountCreated, &source).unwrap_err();
+    let faults = Template::compile(TemplateKind::AccountCreated, "en", &source).unwrap_err();
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(
         faults
@@ -130,6 +130,7 @@ fn what_a_mail_is_for_must_be_in_both_parts() {
     );
     let warning = Template::compile(
         TemplateKind::ExpiryWarning,
+        "en",
         &TemplateText {
             text: "Until {{ expire_date }}".into(),
             mjml: source.mjml.replace("{{ link }}", "https://school.example/"),
@@ -137,6 +138,26 @@ fn what_a_mail_is_for_must_be_in_both_parts() {
         },
     );
     assert!(warning.is_ok(), "a warning needs no link: {warning:?}");
+}
+
+/// L11
+#[test]
+fn a_template_is_tried_in_its_own_language() {
+    let only_in = |language: &str| {
+        let mut source = source();
+        let text = format!("{{% if language == \"{language}\" %}}{{{{ message }}}} {{{{ link }}}}{{% endif %}}");
+        source.text = text;
+        source
+    };
+    for (of, shown_in, expected) in [
+        ("fr", "fr", true),
+        ("fr", "en", false),
+        ("en", "fr", false),
+        ("en", "en", true),
+    ] {
+        let checked = Template::compile(TemplateKind::Invitation, of, &only_in(shown_in));
+        assert_eq!(checked.is_ok(), expected, "a template of {of}: {checked:?}");
+    }
 }
 
 #[test]
@@ -180,9 +201,9 @@ fn every_variable_of_a_kind_can_be_used_in_both_parts() {
             mjml: source().mjml.replace("{{ message }}", &format!("{all}{people}")),
         };
         assert!(
-            Template::compile(kind, &source).is_ok(),
+            Template::compile(kind, "en", &source).is_ok(),
             "{kind:?} {:?}",
-            Template::compile(kind, &source)
+            Template::compile(kind, "en", &source)
         );
     }
 }
@@ -192,7 +213,7 @@ fn ushers_own_templates_pass_every_check() {
     let defaults = Defaults::new();
     for kind in TemplateKind::ALL {
         for language in LANGUAGES {
-            let checked = Template::compile(kind, defaults.source(kind, language));
+            let checked = Template::compile(kind, language, defaults.source(kind, language));
             assert!(checked.is_ok(), "{kind:?} {language}: {checked:?}");
         }
     }
@@ -205,7 +226,7 @@ fn a_test_mail_says_that_it_is_one_whatever_its_template_says_l11_l12() {
         subject: "{{ 7*7 }} <b>Welcome</b>\r\nBcc: eve@example.org".into(),
         text: "{% if x %}\n<script>alert(1)</script>\n\nBye & {{ 7*7 }}".into(),
     };
-    let template = Template::compile(TemplateKind::Invitation, &source()).unwrap();
+    let template = Template::compile(TemplateKind::Invitation, "en", &source()).unwrap();
     let mail = template.render(&Mail {
         message: Some(&message),
         test: true,
@@ -273,7 +294,7 @@ proptest! {
             mjml: super::tests::source().mjml.replace("{{ message }}", &format!("[{{{{ {variable} }}}}]<img src=\"https://school.example/a.png\" alt=\"[{{{{ {variable} }}}}]\" />{also}")),
         };
         for variable in ["first_name", "last_name", "tenant_name"] {
-            let template = Template::compile(TemplateKind::Invitation, &source(variable, "{{ message }} {{ link }}")).unwrap();
+            let template = Template::compile(TemplateKind::Invitation, "en", &source(variable, "{{ message }} {{ link }}")).unwrap();
             let mail = Mail { tenant_name: &name, first_name: &name, last_name: &name, ..invitation() };
             let mail = template.render(&mail).unwrap();
             prop_assert_eq!(&mail.subject, &mark(&name));

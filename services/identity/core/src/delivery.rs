@@ -206,10 +206,18 @@ impl Report {
             .response
             .split_whitespace()
             .find(|word| word.starts_with("5.") && word.matches('.').count() == 2);
-        match enhanced {
-            Some(code) => is_dead_address(code.trim_end_matches(|c: char| !c.is_ascii_digit())),
-            None => matches!(self.smtp_code, 550 | 551 | 553),
-        }
+        let enhanced = enhanced.map(|code| code.trim_end_matches(|c: char| !c.is_ascii_digit()));
+        is_dead_by(enhanced.unwrap_or_default(), self.smtp_code)
+    }
+}
+
+/// Whether a final refusal says that the address itself is dead: by its enhanced status code (RFC 3463), or, where there is
+/// none or it says no more than that it failed (5.0.0), by the reply code (RFC 5321). The same for an answer in the dialogue and
+/// for one that is told of later.
+pub fn is_dead_by(enhanced: &str, reply: i32) -> bool {
+    match enhanced {
+        "" | "5.0.0" => matches!(reply, 550 | 551 | 553),
+        status => is_dead_address(status),
     }
 }
 

@@ -2,9 +2,14 @@
 //!
 //! Days are counted from the last sign-in, or from the instant since which the account is `ACTIVE` if that is later: who
 //! never signed in counts from the activation, and who was let in again has the whole time once more. Nobody is
-//! deactivated without a warning that lay with them for at least `deactivate_after_days - warn_after_days`, whether its mail
-//! was sent or could not be: as long as it is under way, they stay. What is due is gathered into a run; one that would touch
-//! too many is parked until somebody decides.
+//! deactivated without a warning that lay with them for at least `deactivate_after_days - warn_after_days`, counted from the
+//! instant at which its mail was handed to a mail server, or may have been. As long as the mail is under way, they stay. Where
+//! it can never be sent, since the address is suppressed or every try failed, the days count from its queueing: an account
+//! whose address is dead must not be open for good. What is due is gathered into a run; one that would touch too many is
+//! parked until somebody decides.
+//!
+//! A warning is one of the policy that is in force: whatever was given before the policy was switched on, or sooner than it
+//! warns now, does not count, is taken back, and is given anew when it is due.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -84,6 +89,14 @@ impl InactivityPolicy {
             add("max_share_percent", "must be 1 to 100, or 0 for 10");
         }
         violations
+    }
+
+    /// Whether a warning that was given at an instant counts for somebody who has been inactive since another: with the policy
+    /// being on since `on_since`, if that is known.
+    pub fn holds(&self, inactive_since: Timestamp, warned_at: Timestamp, on_since: Option<Timestamp>) -> bool {
+        self.is_on()
+            && inactive_since + self.until_warning() <= warned_at
+            && on_since.is_none_or(|since| since <= warned_at)
     }
 
     /// When somebody is or was to be warned and deactivated, if nothing changes and nobody parks it: inactive since an
@@ -203,6 +216,21 @@ pub fn spared_until(policy: &InactivityPolicy, runs: &[InactivityRun], now: Time
         run.state == InactivityRunState::Dismissed && run.decided_at.is_some_and(|at| at + policy.grace() > now)
     };
     runs.iter().filter(spares).map(|run| run.covers).max()
+}
+
+/// Until when a dismissed run spares somebody who was warned at an instant; `None`: they are not spared. `runs` are the newest
+/// ones.
+pub fn spared_for(
+    policy: &InactivityPolicy,
+    runs: &[InactivityRun],
+    warned_at: Timestamp,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let dismissed = runs
+        .iter()
+        .filter(|run| run.state == InactivityRunState::Dismissed && run.covers >= warned_at);
+    let until = dismissed.filter_map(|run| Some(run.decided_at? + policy.grace()));
+    until.filter(|until| *until > now).max()
 }
 
 /// The run for those who are due now: `due` of `active` users. `None` if there is nobody, or another is open. It is parked if

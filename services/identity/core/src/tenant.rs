@@ -52,6 +52,10 @@ pub struct Settings {
     /// What becomes of people who do not sign in for long (B10).
     #[serde(default)]
     pub inactivity: InactivityPolicy,
+    /// Since when that policy is on: warnings of before do not count. `None`: it is off, or was switched on before this was
+    /// noted.
+    #[serde(default)]
+    pub inactivity_since: Option<Timestamp>,
     /// The name that mails come from; empty: `display_name`.
     pub sender_name: String,
     /// Where answers go; empty: to the sender.
@@ -120,6 +124,7 @@ impl Settings {
             seat_limit: 0,
             seat_policy: SeatPolicy::Refuse,
             inactivity: InactivityPolicy::default(),
+            inactivity_since: None,
             sender_name: String::new(),
             reply_to: String::new(),
             time_zone: String::new(),
@@ -133,6 +138,13 @@ impl Settings {
             erasure_cool_off_seconds: erasure_cool_off_seconds(),
             erasure_second_approver: false,
             erasure_deadline_seconds: erasure_deadline_seconds(),
+        }
+    }
+
+    /// Notes since when the inactivity policy is on, after it was changed from another.
+    pub fn note_inactivity(&mut self, before: InactivityPolicy, now: Timestamp) {
+        if self.inactivity.is_on() != before.is_on() {
+            self.inactivity_since = self.inactivity.is_on().then_some(now);
         }
     }
 

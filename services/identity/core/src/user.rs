@@ -110,7 +110,8 @@ pub struct User {
     pub last_login_at: Option<Timestamp>,
     /// The first course that they opened (S8): the earliest that was reported.
     pub first_course_at: Option<Timestamp>,
-    /// When they were warned of their inactivity, unless they signed in since (B10).
+    /// When they were warned of their inactivity, unless they signed in since (B10): when the mail went out; until then, and if
+    /// it never did, when it was queued.
     pub inactivity_warned_at: Option<Timestamp>,
     /// Registered, and waiting for a seat since then (U8).
     pub seat_waiting_since: Option<Timestamp>,

@@ -93,7 +93,8 @@ async fn personal(app: &App, account: &Account, delivery: &Delivery) -> Result<O
         },
         DeliveryKind::InactivityWarning => {
             let policy = &tenant.settings.inactivity;
-            let schedule = policy.schedule(user.inactive_since(), user.inactivity_warned_at, app.now());
+            // The time that the warning leaves begins with this try.
+            let schedule = policy.schedule(user.inactive_since(), Some(app.now()), app.now());
             Facts::InactivityWarning {
                 last_login_at: user.last_login_at.map(wall),
                 deactivates_at: wall(schedule.deactivate_at),

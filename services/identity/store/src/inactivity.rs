@@ -82,9 +82,21 @@ fn from_and_where(sql: &mut Sql, query: &InactivityQuery) -> String {
             sql.push(" AND u.inactivity_warned_at IS NULL");
             since
         }
+        InactivityStep::WarnAnew => {
+            sql.push(" AND (u.inactivity_warned_at IS NULL OR ");
+            is_stale(sql, &since, query);
+            sql.push(")");
+            since
+        }
+        InactivityStep::TakeBack => {
+            sql.push(" AND u.inactivity_warned_at IS NOT NULL AND ");
+            is_stale(sql, &since, query);
+            "u.inactivity_warned_at".into()
+        }
         InactivityStep::Deactivate { after, until } => {
-            sql.push(" AND u.inactivity_warned_at IS NOT NULL AND u.inactivity_warned_at <= ")
-                .bind(until);
+            sql.push(" AND u.inactivity_warned_at IS NOT NULL AND NOT ");
+            is_stale(sql, &since, query);
+            sql.push(" AND u.inactivity_warned_at <= ").bind(until);
             if let Some(after) = after {
                 sql.push(" AND u.inactivity_warned_at > ").bind(after);
             }
@@ -95,6 +107,26 @@ fn from_and_where(sql: &mut Sql, query: &InactivityQuery) -> String {
             "u.inactivity_warned_at".into()
         }
     }
+}
+
+/// Whether a warning does not hold: it was given before the policy was on, or too early for the inactivity. SQLite reckons in
+/// whole seconds, which takes none that holds for one that does not.
+fn is_stale(sql: &mut Sql, since: &str, query: &InactivityQuery) {
+    let wait = query.policy.until_warning().num_seconds();
+    if sql.is_postgres() {
+        sql.push(&format!("(u.inactivity_warned_at < {since} + "))
+            .bind(wait)
+            .push("::bigint * INTERVAL '1 second'");
+    } else {
+        sql.push(&format!(
+            "(CAST(strftime('%s', u.inactivity_warned_at) AS INTEGER) < CAST(strftime('%s', {since}) AS INTEGER) + "
+        ))
+        .bind(wait);
+    }
+    if let Some(on_since) = query.on_since {
+        sql.push(" OR u.inactivity_warned_at < ").bind(on_since);
+    }
+    sql.push(")");
 }
 
 /// The newest runs of these tenants.

@@ -1,6 +1,6 @@
 //! Delivery status notifications (RFC 3464).
 
-use usher_core::delivery::is_dead_address;
+use usher_core::delivery::is_dead_by;
 use usher_proto::identity::v1::BounceKind;
 
 use super::fields::Fields;
@@ -26,7 +26,7 @@ fn of_recipient(group: &Fields, envelope: &Envelope) -> Option<usher_proto::iden
     let diagnostic = group.get("diagnostic-code").map(without_type).unwrap_or_default();
     let status = status(group.get("status").unwrap_or_default(), diagnostic);
     let kind = match action.as_str() {
-        "failed" if is_dead_address(&status) => BounceKind::Hard,
+        "failed" if is_dead_by(&status, reply(diagnostic)) => BounceKind::Hard,
         "failed" | "delayed" => BounceKind::Soft,
         _ => return None,
     };
@@ -50,6 +50,18 @@ fn status(field: &str, diagnostic: &str) -> String {
     let words = diagnostic.split(|c: char| c.is_whitespace() || matches!(c, '-' | '(' | ')' | '#' | ',' | ';' | ':'));
     let told = words.map(|word| word.trim_end_matches('.')).find(|word| is_code(word));
     told.unwrap_or(own).to_owned()
+}
+
+/// The code of the reply (RFC 5321) that a diagnosis begins with; 0: none.
+fn reply(diagnostic: &str) -> i32 {
+    let digits = diagnostic
+        .split(|c: char| !c.is_ascii_digit())
+        .next()
+        .unwrap_or_default();
+    Some(digits)
+        .filter(|digits| digits.len() == 3)
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
 }
 
 /// A code of RFC 3463 of class 4 or 5, or of class 2.

@@ -1,4 +1,4 @@
-//! Where messages come from: standard input, files, mbox files and Maildir folders. One message at a time is in memory, and
+//! Where messages come from: standard input, files and Maildir folders; what begins as an mbox does is one. One message at a time is in memory, and
 //! never more of it than counts.
 
 use std::fs::{self, File};
@@ -17,8 +17,7 @@ pub(crate) async fn each_message(
     let name = path.display().to_string();
     let failed = |cause: io::Error| Failure::io(format!("cannot read {name}"), cause);
     if path.as_os_str() == "-" {
-        let message = bounded(&mut io::stdin().lock()).map_err(failed)?;
-        return take("-".into(), message).await;
+        return each_of(&name, BufReader::new(io::stdin()), take).await;
     }
     if path.is_dir() {
         for file in of_maildir(path).map_err(failed)? {
@@ -32,11 +31,28 @@ pub(crate) async fn each_message(
         }
         return Ok(());
     }
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
-    if !file.fill_buf().map_err(failed)?.starts_with(b"From ") {
-        return take(name.clone(), bounded(&mut file).map_err(failed)?).await;
+    each_of(&name, BufReader::new(File::open(path).map_err(failed)?), take).await
+}
+
+/// The messages of an mbox, or the only one.
+async fn each_of<R: Read>(
+    name: &str,
+    mut from: BufReader<R>,
+    mut take: impl AsyncFnMut(String, Vec<u8>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let failed = |cause: io::Error| Failure::io(format!("cannot read {name}"), cause);
+    // A pipe gives as little at a time as it likes.
+    let mut start = Vec::new();
+    (&mut from)
+        .take(SEPARATOR.len() as u64)
+        .read_to_end(&mut start)
+        .map_err(failed)?;
+    let is_mbox = start == SEPARATOR;
+    let mut from = io::Cursor::new(start).chain(from);
+    if !is_mbox {
+        return take(name.to_owned(), bounded(&mut from).map_err(failed)?).await;
     }
-    let mut mbox = Mbox::new(file);
+    let mut mbox = Mbox::new(from);
     let mut number = 0;
     while let Some(message) = mbox.next().map_err(failed)? {
         number += 1;
@@ -44,6 +60,9 @@ pub(crate) async fn each_message(
     }
     Ok(())
 }
+
+/// Begins each message of an mbox, and the mbox.
+const SEPARATOR: &[u8] = b"From ";
 
 fn bounded(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
@@ -88,7 +107,7 @@ impl<R: BufRead> Mbox<R> {
             if read == 0 {
                 return Ok(std::mem::take(&mut self.begun).then_some(message));
             }
-            if at_start && line.starts_with(b"From ") {
+            if at_start && line.starts_with(SEPARATOR) {
                 // The rest of a long separator is no message.
                 while !line.ends_with(b"\n") && (&mut self.from).take(1 << 16).read_until(b'\n', &mut line)? > 0 {
                     line.drain(..line.len() - 1);
@@ -101,7 +120,7 @@ impl<R: BufRead> Mbox<R> {
             at_start = line.ends_with(b"\n");
             // mboxrd: such a line of the message's own was quoted.
             let quotes = line.iter().take_while(|byte| **byte == b'>').count();
-            let piece = if quotes > 0 && line[quotes..].starts_with(b"From ") {
+            let piece = if quotes > 0 && line[quotes..].starts_with(SEPARATOR) {
                 &line[1..]
             } else {
                 &line[..]
@@ -133,6 +152,41 @@ mod tests {
         assert!(messages("").is_empty());
         let long = format!("From {}\nx\nFrom b\ny\n", "z".repeat(200_000));
         assert_eq!(messages(&long), ["x\n", "y\n"]);
+    }
+
+    /// Gives one byte at a time, as a pipe may.
+    struct Pipe(&'static [u8]);
+
+    impl Read for Pipe {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let length = 1.min(self.0.len()).min(buffer.len());
+            (&mut self.0).take(length as u64).read(buffer)
+        }
+    }
+
+    #[tokio::test]
+    async fn l13_an_mbox_that_is_piped_is_as_many_messages_as_one_in_a_file() {
+        for (piped, expected) in [
+            (
+                "From a\nSubject: 1\n\nFrom b\nSubject: 2\n",
+                vec![("-:1", "Subject: 1\n\n"), ("-:2", "Subject: 2\n")],
+            ),
+            ("From: ana\n\nFrom b\n", vec![("-", "From: ana\n\nFrom b\n")]),
+            ("Fr", vec![("-", "Fr")]),
+        ] {
+            let mut found = Vec::new();
+            each_of("-", BufReader::new(Pipe(piped.as_bytes())), async |name, message| {
+                found.push((name, String::from_utf8(message).unwrap()));
+                Ok(())
+            })
+            .await
+            .unwrap();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+                .collect();
+            assert_eq!(found, expected);
+        }
     }
 
     #[tokio::test]

@@ -67,6 +67,26 @@ fn l13_an_unknown_user_is_a_hard_bounce_with_every_server() {
 }
 
 #[test]
+fn l13_a_refusal_without_a_code_of_its_own_is_judged_by_the_reply_as_in_the_dialogue() {
+    let exim = String::from_utf8_lossy(EXIM).into_owned();
+    let told = "550-5.1.1 there is nobody of this name here 550 5.1.1 try another";
+    let said = |diagnostic: &str| only(exim.replace(told, diagnostic).as_bytes());
+    assert_eq!(said("550 no such user"), hard("ben@example.org", "5.0.0"));
+    assert_eq!(said("550-no such user 550 try another").0, BounceKind::Hard);
+    for other in [
+        "552 mailbox full",
+        "554 refused",
+        "550 5.7.1 refused",
+        "retry timeout exceeded",
+        "",
+    ] {
+        assert_eq!(said(other).0, BounceKind::Soft, "{other}");
+    }
+    let without = exim.replace("Status: 5.0.0\n", "").replace(told, "551 not here");
+    assert_eq!(only(without.as_bytes()), hard("ben@example.org", ""));
+}
+
+#[test]
 fn l13_a_delay_is_a_soft_bounce() {
     let (kind, address, status) = only(SENDMAIL_DELAYED);
     assert_eq!(

@@ -22,7 +22,7 @@ const BATCH: usize = 100;
 /// again: it changes nothing.
 #[derive(Debug, Args)]
 pub(crate) struct Bounces {
-    /// Messages: files, mbox files, Maildir folders, or - for one message from standard input.
+    /// Messages: files, mbox files, Maildir folders, or - for one message or an mbox from standard input.
     #[arg(default_value = "-", value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]

@@ -169,7 +169,14 @@ fn show(session: &Session, run: Option<InactivityRun>) -> Result<(), Failure> {
 
 impl Show for InactiveUser {
     const NAME: &'static str = "usher.identity.v1.InactiveUser";
-    const COLUMNS: &'static [&'static str] = &["USER ID", "EMAIL", "LAST SIGN-IN", "WARNED", "DEACTIVATED"];
+    const COLUMNS: &'static [&'static str] = &[
+        "USER ID",
+        "EMAIL",
+        "LAST SIGN-IN",
+        "WARNED",
+        "DEACTIVATED",
+        "WAITS FOR RUN",
+    ];
 
     fn cells(&self) -> Vec<String> {
         let user = self.user.clone().unwrap_or_default();
@@ -179,6 +186,7 @@ impl Show for InactiveUser {
             time::show(user.last_login_time.as_ref()),
             time::show(self.warn_time.as_ref()),
             time::show(self.deactivate_time.as_ref()),
+            self.parked_run_id.clone(),
         ]
     }
 }

@@ -189,6 +189,10 @@ impl Account {
         match is_free(&self.deliveries[index], act.now) {
             Ok(()) if wanted && self.hold_back(index, act, changes) => {}
             Ok(()) if wanted => {
+                if matches!(self.deliveries[index].state, DeliveryState::Claimed(_)) {
+                    // It had its turn: it is none of those that wait since before the end of a pause.
+                    self.deliveries[index].due_at = act.now;
+                }
                 free(&mut self.deliveries[index], changes);
                 let due = due_event(&self.deliveries[index], Some(&self.user), act);
                 changes.events.push(due);
@@ -244,9 +248,8 @@ impl Account {
                 self.tenant.settings.tells_administrators() && delivery.email == self.user.profile.email
             }
             DeliveryKind::InactivityWarning => {
-                let warned = self.user.inactivity_warned_at;
-                let is_the_newest = warned.is_some_and(|warned| warned <= delivery.created_at);
-                is_the_newest && self.warning_holds() && delivery.email == self.user.profile.email
+                let is_of_now = self.warning_holds() && self.holds(delivery.created_at);
+                is_of_now && delivery.email == self.user.profile.email
             }
             DeliveryKind::Test => true,
         }
@@ -263,7 +266,8 @@ impl Account {
             set_timer(&self.deliveries[index], give_up_at, changes);
             return NotNeeded::NotDue;
         }
-        if delivery.kind == DeliveryKind::InactivityWarning {
+        let is_of_former = self.warning_holds() && !self.holds(delivery.created_at);
+        if delivery.kind == DeliveryKind::InactivityWarning && !is_of_former {
             // Nobody is taken for warned by a mail that was dropped (B10).
             self.withdraw_warning(changes);
         }
@@ -292,14 +296,19 @@ impl Account {
     }
 
     pub(super) fn report(&mut self, index: usize, report: &Report, act: &Act, changes: &mut Changeset) {
+        let was_uncertain = self.deliveries[index].state.name() == DeliveryStateName::Uncertain;
         match end_of_try(&mut self.deliveries[index], report, act, changes) {
             None | Some(Outcome::Bounced | Outcome::SoftBounced | Outcome::Complained) => {}
             Some(Outcome::Sent) => {
                 self.end_delivery(index, DeliveryState::Sent, EventType::DeliverySent, act, changes);
                 self.on_handed_over(index, act, changes);
+                if !was_uncertain {
+                    self.warning_was_given(index, act, changes);
+                }
                 self.climb_ladder(index, act, changes);
             }
             Some(Outcome::Uncertain) => {
+                self.warning_was_given(index, act, changes);
                 self.end_delivery(
                     index,
                     DeliveryState::Uncertain,

@@ -4,6 +4,7 @@ use super::Account;
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, DeliveryKind, DeliveryState};
 use crate::erasure::{Erasure, ErasureState};
+use crate::inactivity::InactivityRun;
 use crate::status::{Onboarding, Status};
 
 /// What Usher will do by itself, if nothing happens before.
@@ -29,13 +30,15 @@ pub enum NextAction {
     LapseInvitation,
     WarnInactive,
     DeactivateInactive,
+    /// It is due, and somebody has to decide about the run that is parked.
+    DeactivateInactiveOnceDecided,
     Expire,
     Erase,
 }
 
 impl Account {
-    /// What comes by itself, the soonest first.
-    pub fn next_steps(&self, now: Timestamp) -> Vec<NextStep> {
+    /// What comes by itself, the soonest first. `runs` are the tenant's newest for inactivity.
+    pub fn next_steps(&self, runs: &[InactivityRun], now: Timestamp) -> Vec<NextStep> {
         let mut steps = Vec::new();
         let waiting = matches!(
             self.onboarding_now(now),
@@ -81,17 +84,12 @@ impl Account {
                 reminder_step: 0,
             });
         }
-        if let Some(schedule) = self.inactivity_schedule(now) {
-            let warn = (schedule.warn_at, NextAction::WarnInactive);
-            let deactivate = (schedule.deactivate_at, NextAction::DeactivateInactive);
-            let is_warned = self.user.inactivity_warned_at.is_some() && self.warning_holds();
-            let first = usize::from(is_warned);
-            steps.extend([warn, deactivate].into_iter().skip(first).map(|(at, action)| NextStep {
-                at,
-                action,
-                reminder_step: 0,
-            }));
-        }
+        let inactivity = self.inactivity_steps(runs, now).into_iter();
+        steps.extend(inactivity.map(|(at, action)| NextStep {
+            at,
+            action,
+            reminder_step: 0,
+        }));
         steps.sort_by_key(|step| (step.at, step.action));
         steps
     }

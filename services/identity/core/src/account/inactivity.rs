@@ -2,12 +2,12 @@
 
 use chrono::TimeDelta;
 
-use super::{Account, Effect};
+use super::{Account, Effect, NextAction};
 use crate::change::{Act, Changeset};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, DeliveryKind};
 use crate::event::EventType;
-use crate::inactivity::{InactivityPolicy, Schedule};
+use crate::inactivity::{InactivityPolicy, InactivityRun, InactivityRunState, Schedule, spared_for};
 use crate::role::{BuiltInRole, RoleRef};
 use crate::status::{Onboarding, Status};
 use crate::tenant::Tenant;
@@ -25,7 +25,7 @@ impl Account {
             return Effect::Unchanged;
         };
         let is_due = self.user.inactive_since() + policy.until_warning() <= act.now;
-        if !is_due || self.user.inactivity_warned_at.is_some() {
+        if !is_due || self.warning_holds() {
             return Effect::Unchanged;
         }
         self.user.inactivity_warned_at = Some(act.now);
@@ -54,9 +54,8 @@ impl Account {
             self.withdraw_warning(changes);
             return Effect::Unchanged;
         }
-        let is_warning = |mail: &Delivery| mail.kind == DeliveryKind::InactivityWarning && mail.state.name().is_live();
         let schedule = policy.schedule(self.user.inactive_since(), Some(warned), act.now);
-        if schedule.deactivate_at > act.now || self.deliveries.iter().any(is_warning) {
+        if schedule.deactivate_at > act.now || self.warning_under_way().is_some() {
             return Effect::Unchanged;
         }
         let act = Act {
@@ -73,19 +72,82 @@ impl Account {
         Effect::Changed
     }
 
-    /// When they are warned and deactivated, if the policy is about them.
+    /// Takes a warning back that does not hold any more, so that the next one comes on its day.
+    pub fn take_warning_back(&mut self, changes: &mut Changeset) -> Effect {
+        if self.user.inactivity_warned_at.is_none() || self.warning_holds() {
+            return Effect::Unchanged;
+        }
+        self.withdraw_warning(changes);
+        Effect::Changed
+    }
+
+    /// The mail of a warning was handed over, or may have been: its time begins then, however long it had to wait. One that
+    /// was not known to have gone out until now keeps the instant of its try.
+    pub(super) fn warning_was_given(&mut self, index: usize, act: &Act, changes: &mut Changeset) {
+        let mail = &self.deliveries[index];
+        if mail.kind != DeliveryKind::InactivityWarning || !self.warning_holds() || !self.holds(mail.created_at) {
+            return;
+        }
+        if self.user.inactivity_warned_at < Some(act.now) {
+            self.user.inactivity_warned_at = Some(act.now);
+            self.save_user(changes);
+        }
+    }
+
+    /// When they are warned and deactivated at the earliest, if the policy is about them.
     pub(super) fn inactivity_schedule(&self, now: Timestamp) -> Option<Schedule> {
         let policy = self.inactivity_policy(now)?;
         let warned = self.user.inactivity_warned_at.filter(|_| self.warning_holds());
+        let warned = warned.map(|warned| match self.warning_under_way() {
+            // The time that it leaves begins when it goes out.
+            Some(mail) if !self.suppressed => warned.max(self.may_go_at(mail, mail.due_at.max(now))),
+            _ => warned,
+        });
         Some(policy.schedule(self.user.inactive_since(), warned, now))
     }
 
-    /// Whether the warning was given for the inactivity that is now: an earlier sign-in that was reported late, or a policy
-    /// with more days, make it one that came too early.
+    /// What comes of their inactivity, among the tenant's newest runs.
+    pub(super) fn inactivity_steps(&self, runs: &[InactivityRun], now: Timestamp) -> Vec<(Timestamp, NextAction)> {
+        let Some(schedule) = self.inactivity_schedule(now) else {
+            return Vec::new();
+        };
+        let Some(warned) = self.user.inactivity_warned_at.filter(|_| self.warning_holds()) else {
+            return vec![
+                (schedule.warn_at, NextAction::WarnInactive),
+                (schedule.deactivate_at, NextAction::DeactivateInactive),
+            ];
+        };
+        let policy = &self.tenant.settings.inactivity;
+        let spared = spared_for(policy, runs, warned, now);
+        let at = schedule.deactivate_at.max(now).max(spared.unwrap_or(now));
+        let is_parked = runs.iter().any(|run| run.state == InactivityRunState::Parked);
+        let action = if is_parked && at <= now {
+            NextAction::DeactivateInactiveOnceDecided
+        } else {
+            NextAction::DeactivateInactive
+        };
+        vec![(at, action)]
+    }
+
+    /// The mail of a warning that has neither gone out nor failed.
+    fn warning_under_way(&self) -> Option<&Delivery> {
+        let is_it = |mail: &&Delivery| mail.kind == DeliveryKind::InactivityWarning && mail.state.name().is_live();
+        self.deliveries.iter().find(is_it)
+    }
+
+    /// Whether they are warned, of the inactivity that is now and by the policy that is in force.
     pub(super) fn warning_holds(&self) -> bool {
-        let wait = self.tenant.settings.inactivity.until_warning();
-        let warned = self.user.inactivity_warned_at;
-        warned.is_some_and(|warned| self.user.inactive_since() + wait <= warned)
+        self.user.inactivity_warned_at.is_some_and(|warned| self.holds(warned))
+    }
+
+    /// Whether a warning of an instant counts: an earlier sign-in that was reported late, or a policy with more days, make it
+    /// one that came too early.
+    pub(super) fn holds(&self, warned: Timestamp) -> bool {
+        let settings = &self.tenant.settings;
+        let inactive_since = self.user.inactive_since();
+        settings
+            .inactivity
+            .holds(inactive_since, warned, settings.inactivity_since)
     }
 
     /// Takes the warning back: the next one is a new one.

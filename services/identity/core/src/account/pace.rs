@@ -17,8 +17,11 @@ use crate::timer::{Timer, TimerKey, TimerKind};
 
 /// For how long a mail that a pause held is worth trying once the pause is over, at least.
 const SECOND_CHANCE: TimeDelta = TimeDelta::days(5);
-/// How often a mail that is held by a pause is looked at: the end of the pause sets it free.
+/// How often a mail that is held by a pause is looked at: the end of the pause sets it free. Also for how long a mail waits for
+/// its turn after the end at most, should none ever come.
 const LOOK: TimeDelta = TimeDelta::days(1);
+/// Who has their turn in the night gets it in the morning, and in this first part of it.
+const MORNING: TimeDelta = TimeDelta::hours(1);
 
 impl Account {
     /// The time zone that the person lives by.
@@ -71,13 +74,14 @@ impl Account {
     pub(super) fn hold_back(&mut self, index: usize, act: &Act, changes: &mut Changeset) -> bool {
         let paused = self.is_mail_paused();
         let at = self.may_go_at(&self.deliveries[index], act.now);
-        if !paused && at <= act.now {
+        let turn = self.turn_by(&self.deliveries[index], act.now);
+        if !paused && turn.is_none() && at <= act.now {
             return false;
         }
         free(&mut self.deliveries[index], changes);
         let delivery = &mut self.deliveries[index];
-        if paused {
-            set_timer(delivery, act.now + LOOK, changes);
+        if let Some(look) = paused.then(|| act.now + LOOK).or(turn) {
+            set_timer(delivery, look, changes);
             return true;
         }
         delivery.due_at = at;
@@ -86,20 +90,43 @@ impl Account {
         true
     }
 
-    /// The pause is over: a mail that it held goes at an instant, and is worth trying as if it were new.
-    pub fn release(&mut self, id: DeliveryId, at: Timestamp, changes: &mut Changeset) {
-        let Some(delivery) = self.deliveries.iter_mut().find(|delivery| delivery.id == id) else {
+    /// By when a mail has its turn that a pause held, and that was not released yet; `None`: it waits for none. Whatever calls
+    /// for it before, nothing floods (B15).
+    fn turn_by(&self, delivery: &Delivery, now: Timestamp) -> Option<Timestamp> {
+        let resumed = self.tenant.settings.mail_resumed_at?;
+        let was_held = delivery.due_at < resumed && delivery.created_at < resumed && waits(delivery);
+        Some(resumed + LOOK).filter(|by| was_held && now < *by)
+    }
+
+    /// The pause is over: a mail that it held has its turn at an instant, and is worth trying as if it were new.
+    pub fn release(&mut self, id: DeliveryId, turn: Timestamp, changes: &mut Changeset) {
+        let Some(index) = self.index(id).filter(|index| waits(&self.deliveries[*index])) else {
             return;
         };
-        if !matches!(delivery.state, DeliveryState::Queued | DeliveryState::Deferred) {
-            return;
-        }
+        let at = self.by_day(self.deliveries[index].kind, turn);
+        let delivery = &mut self.deliveries[index];
         delivery.due_at = at;
         if delivery.invitation.is_none() && delivery.kind != DeliveryKind::ExpiryWarning {
             delivery.give_up_at = delivery.give_up_at.max(at + SECOND_CHANCE);
         }
         save(delivery, changes);
         set_timer(delivery, at, changes);
+    }
+
+    /// A turn that an automatic mail has in the quiet hours of its recipient, put off to the end of these: its place in the line
+    /// stays, so that the morning of a time zone is no flood either.
+    fn by_day(&self, kind: DeliveryKind, turn: Timestamp) -> Timestamp {
+        let morning = self.may_go_from(kind, turn);
+        let resumed = self.tenant.settings.mail_resumed_at.unwrap_or(turn);
+        if morning == turn {
+            return turn;
+        }
+        let place = (turn - resumed)
+            .num_milliseconds()
+            .rem_euclid(MORNING.num_milliseconds());
+        let at = morning + TimeDelta::milliseconds(place);
+        let is_day = self.may_go_from(kind, at) == at && at < next_day(morning, self.time_zone());
+        if is_day { at } else { morning }
     }
 
     /// A link that a pause kept from being sent does not die of it (B15): it lives for as long as one that is new.
@@ -131,6 +158,11 @@ impl Account {
     pub(super) fn is_mail_paused(&self) -> bool {
         self.tenant.settings.mail_paused_at.is_some()
     }
+}
+
+/// Whether nobody has begun with a mail.
+fn waits(delivery: &Delivery) -> bool {
+    matches!(delivery.state, DeliveryState::Queued | DeliveryState::Deferred)
 }
 
 /// Mails sent since then count for the day of an instant, wherever the recipient is.

@@ -40,6 +40,8 @@ fn l13_only_an_answer_about_the_recipients_address_is_a_hard_bounce() {
         (Phase::Recipient, 556, "5.1.10 null MX", true),
         (Phase::Recipient, 550, "5.2.1 mailbox disabled", true),
         (Phase::Recipient, 550, "No such user here", true),
+        (Phase::Recipient, 550, "5.0.0 no such user", true),
+        (Phase::Recipient, 552, "5.0.0 mailbox full", false),
         (Phase::Recipient, 551, "user not local", true),
         (Phase::Recipient, 553, "mailbox name not allowed", true),
         (Phase::Recipient, 552, "mailbox full", false),

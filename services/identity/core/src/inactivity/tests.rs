@@ -62,6 +62,29 @@ fn b10_only_a_parked_run_is_decided_and_a_dismissed_one_spares_its_people_for_a_
 }
 
 #[test]
+fn b10_the_spared_are_spared_until_the_time_of_the_last_run_that_was_about_them_is_over() {
+    let dismissed = |created, decided| {
+        let mut run = run(&[], 50, 100, at(created)).unwrap();
+        run.dismiss("ana", at(decided)).unwrap();
+        run
+    };
+    let runs = [dismissed(40, 50), dismissed(0, 2)];
+    let spared = |warned, now| spared_for(&POLICY, &runs, at(warned), at(now));
+    assert_eq!(spared(-30, 51), Some(at(80)));
+    assert_eq!(spared(10, 51), Some(at(80)));
+    assert_eq!(spared(11, 51), None, "warned later than the run was about");
+    assert_eq!(spared(10, 80), None);
+}
+
+#[test]
+fn b10_a_warning_counts_if_it_came_in_time_and_while_the_policy_was_on() {
+    let holds = |warned, on_since: Option<i64>| POLICY.holds(at(0), at(warned), on_since.map(at));
+    assert!(holds(90, None) && holds(90, Some(90)) && holds(95, Some(0)));
+    assert!(!holds(89, None) && !holds(90, Some(91)));
+    assert!(!InactivityPolicy::default().holds(at(0), at(90), None), "it is off");
+}
+
+#[test]
 fn b10_a_late_warning_leaves_the_whole_time_after_it() {
     let schedule = |warned| POLICY.schedule(at(0), warned, at(200));
     let late = schedule(None);

@@ -11,6 +11,7 @@ use crate::ids::GroupId;
 use crate::ids::JobId;
 use crate::ids::TenantId;
 use crate::ids::UserId;
+use crate::inactivity::InactivityPolicy;
 use crate::invitation::InvitationState;
 use crate::job::JobState;
 use crate::role::Assignment;
@@ -204,8 +205,12 @@ pub struct Suppression {
 pub enum InactivityStep {
     /// The warning: who was not warned yet, in the order of their last sign-in.
     Warn,
-    /// The deactivation: who was warned between two instants, the first excluded, in the order of the warning. Who has a
-    /// warning under way is left out.
+    /// As `Warn`, and who was warned by a warning that does not hold. No index finds these together.
+    WarnAnew,
+    /// The taking back: who was warned by a warning that does not hold, in the order of the warning.
+    TakeBack,
+    /// The deactivation: who was warned between two instants, the first excluded, by a warning that holds, in the order of the
+    /// warning. Who has a warning under way is left out.
     Deactivate {
         /// Not until then.
         after: Option<Timestamp>,
@@ -223,6 +228,11 @@ pub struct InactivityQuery {
     pub step: InactivityStep,
     /// Inactive since then, or for longer: see [`crate::user::User::inactive_since`].
     pub since: Timestamp,
+    /// By which warnings are looked at: see [`InactivityPolicy::holds`]. A store may take one that came less than a second too
+    /// soon for one that holds.
+    pub policy: InactivityPolicy,
+    /// Since when that policy is on, if that is known.
+    pub on_since: Option<Timestamp>,
     /// Leave holders of the role administrator out.
     pub exempt_administrators: bool,
     /// Where to go on: what they are ordered by, and who.

@@ -1,5 +1,6 @@
-//! The inactivity policy, carried out (B10): each time that a tenant's timer fires, one page of people is warned and one page
-//! of a run is deactivated; where more are left, the timer is due again at once, so that no tenant holds up another.
+//! The inactivity policy, carried out (B10): each time that a tenant's timer fires, warnings that do not hold any more are taken
+//! back, a page of them; once there are none, one page of people is warned and one page of a run is deactivated. Where more are
+//! left, the timer is due again at once, so that no tenant holds up another.
 //!
 //! Candidates are read without a lock. The transaction that follows locks the accounts and the newest runs, and looks at all
 //! of them again.
@@ -7,15 +8,14 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
-use usher_core::account::{Effect, inactivity_timer, wake_inactivity};
+use usher_core::account::{Account, Effect, inactivity_timer, wake_inactivity};
 use usher_core::change::{Act, Changeset, USHER};
 use usher_core::clock::Timestamp;
 use usher_core::event::EventType;
 use usher_core::ids::{InactivityRunId, TenantId, UserId};
-use usher_core::inactivity::{
-    InactivityPolicy, InactivityRun, InactivityRunState, RECENT_RUNS, next_run, spared_until,
-};
+use usher_core::inactivity::{InactivityRun, InactivityRunState, RECENT_RUNS, next_run, spared_until};
 use usher_core::ports::{InactivityQuery, InactivityStep, Keys};
+use usher_core::tenant::Tenant;
 use usher_core::timer::Timer;
 use usher_core::user::User;
 
@@ -41,17 +41,18 @@ impl Sweep {
     /// What is due in a tenant now: a page of it.
     pub(super) async fn look_for_inactive(&self, timer: &Timer) -> Result<(), Failure> {
         let (tenant, looked_at) = (timer.key.tenant, self.clock.now());
-        let policy = self
-            .store
-            .tenant(tenant)
-            .await?
-            .map(|tenant| tenant.settings.inactivity);
-        let Some(policy) = policy.filter(InactivityPolicy::is_on) else {
+        let found = self.store.tenant(tenant).await?;
+        let Some(tenant_now) = found.filter(|tenant| tenant.settings.inactivity.is_on()) else {
             return self.stop_inactivity(tenant).await;
         };
-        let warned = self.warn_some(tenant, &policy).await?;
-        let deactivated = self.deactivate_some(tenant, &policy).await?;
-        let more = warned == Rest::More || deactivated == Rest::More;
+        let more = match self.take_some_back(&tenant_now).await? {
+            Rest::More => true,
+            Rest::Nothing => {
+                let warned = self.warn_some(&tenant_now).await?;
+                let deactivated = self.deactivate_some(&tenant_now).await?;
+                warned == Rest::More || deactivated == Rest::More
+            }
+        };
         let command = Command::new(keys(tenant, &[]), move |world: &mut World, changes: &mut Changeset| {
             let settings = world.tenant(tenant)?;
             // Counted from the instant that was asked about: the clock may have gone on since.
@@ -62,10 +63,32 @@ impl Sweep {
         self.engine.run_apart(command).await
     }
 
-    async fn warn_some(&self, tenant: TenantId, policy: &InactivityPolicy) -> Result<Rest, Failure> {
+    /// Takes back what was given by another policy, or too early for what is known by now.
+    async fn take_some_back(&self, tenant: &Tenant) -> Result<Rest, Failure> {
         let now = self.clock.now();
-        let query = query(tenant, policy, InactivityStep::Warn, now - policy.until_warning(), now);
-        let users = ids(&self.store.inactive_users(&query).await?);
+        let query = InactivityQuery {
+            exempt_administrators: false,
+            ..query(tenant, InactivityStep::TakeBack, now, now)
+        };
+        self.each_of_page(&query, |account, _, changes| account.take_warning_back(changes))
+            .await
+    }
+
+    async fn warn_some(&self, tenant: &Tenant) -> Result<Rest, Failure> {
+        let now = self.clock.now();
+        let since = now - tenant.settings.inactivity.until_warning();
+        self.each_of_page(&query(tenant, InactivityStep::Warn, since, now), Account::warn_inactive)
+            .await
+    }
+
+    /// Does something to everybody on a page.
+    async fn each_of_page(
+        &self,
+        query: &InactivityQuery,
+        deed: fn(&mut Account, &Act, &mut Changeset) -> Effect,
+    ) -> Result<Rest, Failure> {
+        let tenant = query.tenant;
+        let users = ids(&self.store.inactive_users(query).await?);
         if users.is_empty() {
             return Ok(Rest::Nothing);
         }
@@ -74,48 +97,42 @@ impl Sweep {
             keys(tenant, &users),
             move |world: &mut World, changes: &mut Changeset| {
                 let act = act(world.now);
-                let mut warned = 0;
+                let mut done = 0;
                 for user in &users {
                     if let Ok(account) = world.account(tenant, *user) {
-                        warned += i64::from(account.warn_inactive(&act, changes) == Effect::Changed);
+                        done += i64::from(deed(account, &act, changes) == Effect::Changed);
                     }
                 }
-                Ok(warned)
+                Ok(done)
             },
         );
-        let warned = self.engine.run_apart(command).await?;
+        let done = self.engine.run_apart(command).await?;
         // A page of which nothing came would come again and again.
-        Ok(if full && warned > 0 { Rest::More } else { Rest::Nothing })
+        Ok(if full && done > 0 { Rest::More } else { Rest::Nothing })
     }
 
-    async fn deactivate_some(&self, tenant: TenantId, policy: &InactivityPolicy) -> Result<Rest, Failure> {
-        let runs = self.store.inactivity_runs(tenant, None, RECENT_RUNS).await?;
+    async fn deactivate_some(&self, tenant: &Tenant) -> Result<Rest, Failure> {
+        let runs = self.store.inactivity_runs(tenant.id, None, RECENT_RUNS).await?;
         match runs.iter().find(|run| run.is_open()) {
-            None => self.begin_run(tenant, policy, &runs).await,
-            Some(run) if run.state == InactivityRunState::Running => self.carry_on(run, policy, &runs).await,
+            None => self.begin_run(tenant, &runs).await,
+            Some(run) if run.state == InactivityRunState::Running => self.carry_on(run, tenant, &runs).await,
             Some(_) => Ok(Rest::Nothing),
         }
     }
 
     /// Gathers those who are due into a run.
-    async fn begin_run(
-        &self,
-        tenant: TenantId,
-        policy: &InactivityPolicy,
-        runs: &[InactivityRun],
-    ) -> Result<Rest, Failure> {
-        let now = self.clock.now();
+    async fn begin_run(&self, of: &Tenant, runs: &[InactivityRun]) -> Result<Rest, Failure> {
+        let (now, tenant, policy) = (self.clock.now(), of.id, of.settings.inactivity);
         let step = InactivityStep::Deactivate {
-            after: spared_until(policy, runs, now),
+            after: spared_until(&policy, runs, now),
             until: now - policy.grace(),
         };
-        let query = query(tenant, policy, step, now - policy.until_deactivation(), now);
+        let query = query(of, step, now - policy.until_deactivation(), now);
         let due = self.store.count_inactive(&query).await?;
         if due == 0 {
             return Ok(Rest::Nothing);
         }
         let active = self.store.seat_usage(tenant, now, now).await?.used;
-        let policy = *policy;
         let command = Command::new(keys(tenant, &[]), move |world: &mut World, changes: &mut Changeset| {
             let runs = world.loaded.inactivity.entry(tenant).or_default();
             let Some(run) = next_run(tenant, &policy, runs, (due, active), world.now) else {
@@ -140,19 +157,14 @@ impl Sweep {
     }
 
     /// Deactivates a page of a run.
-    async fn carry_on(
-        &self,
-        run: &InactivityRun,
-        policy: &InactivityPolicy,
-        runs: &[InactivityRun],
-    ) -> Result<Rest, Failure> {
+    async fn carry_on(&self, run: &InactivityRun, of: &Tenant, runs: &[InactivityRun]) -> Result<Rest, Failure> {
         let (tenant, id, from) = (run.tenant, run.id, run.position);
-        let now = self.clock.now();
+        let (now, policy) = (self.clock.now(), &of.settings.inactivity);
         let step = InactivityStep::Deactivate {
             after: spared_until(policy, runs, now),
             until: run.covers,
         };
-        let mut query = query(tenant, policy, step, now - policy.until_deactivation(), now);
+        let mut query = query(of, step, now - policy.until_deactivation(), now);
         query.position = from;
         let page = self.store.inactive_users(&query).await?;
         let last = page.last().and_then(|user| Some((user.inactivity_warned_at?, user.id)));
@@ -231,17 +243,14 @@ fn act(now: Timestamp) -> Act {
     act
 }
 
-fn query(
-    tenant: TenantId,
-    policy: &InactivityPolicy,
-    step: InactivityStep,
-    since: Timestamp,
-    now: Timestamp,
-) -> InactivityQuery {
+fn query(of: &Tenant, step: InactivityStep, since: Timestamp, now: Timestamp) -> InactivityQuery {
+    let policy = of.settings.inactivity;
     InactivityQuery {
-        tenant,
+        tenant: of.id,
         step,
         since,
+        policy,
+        on_since: of.settings.inactivity_since,
         exempt_administrators: policy.exempt_administrators,
         position: None,
         limit: PAGE,

@@ -27,6 +27,8 @@ use crate::operations::world::World;
 const BATCH: u32 = 500;
 /// Administrators who are told in one transaction at most.
 const TOLD: usize = 1_000;
+/// For how long after the end of a pause mails may still be written that were queued before it.
+const SETTLED: TimeDelta = TimeDelta::minutes(10);
 /// How often the timers are looked at: the delay that a due timer has at most, while nothing else is due.
 const PERIOD: Duration = Duration::from_millis(250);
 /// The pause after a fault.
@@ -225,6 +227,11 @@ impl Sweep {
             let settings = &world.tenant(tenant)?.settings;
             if settings.mail_paused_at.is_none() && settings.mail_resumed_at != resumed {
                 // Paused and resumed since it was asked who waits: the timer was set anew.
+                return Ok(());
+            }
+            let settled = resumed.map(|at| at + SETTLED);
+            if let Some(settled) = settled.filter(|at| held.is_empty() && *at > world.now) {
+                set_mail_timer(&*world.tenant(tenant)?, settled, changes);
                 return Ok(());
             }
             if settings.mail_paused_at.is_some() || held.is_empty() {

@@ -3,6 +3,7 @@
 use usher_core::account::{NextAction, NextStep, mailed_since};
 use usher_core::delivery::{Attempt, Delivery, Outcome, Report};
 use usher_core::ids::{TenantId, UserId};
+use usher_core::inactivity::RECENT_RUNS;
 use usher_core::ports::{DeliveryQuery, DeliveryRecord, Keys};
 use usher_proto::identity::v1::{ExplainUserResponse, MailReturn, NextStep as ProtoNextStep};
 
@@ -51,7 +52,12 @@ impl App {
         } else {
             None
         };
-        let mut steps = account.next_steps(now);
+        let runs = if account.tenant.settings.inactivity.is_on() {
+            self.store.inactivity_runs(tenant, None, RECENT_RUNS).await?
+        } else {
+            Vec::new()
+        };
+        let mut steps = account.next_steps(&runs, now);
         steps.extend(account.erasure_step(erasure.as_ref(), now));
         steps.sort_by_key(|step| (step.at, step.action));
         Ok(Some(ExplainUserResponse {
@@ -147,6 +153,11 @@ fn next_step(step: &NextStep) -> ProtoNextStep {
         NextAction::DeactivateInactive => (
             "deactivate_inactive",
             "The account is deactivated for inactivity, unless they sign in before or an administrator decides against it."
+                .to_owned(),
+        ),
+        NextAction::DeactivateInactiveOnceDecided => (
+            "deactivate_inactive",
+            "The account is due to be deactivated for inactivity; that waits until somebody decides about the run that is parked."
                 .to_owned(),
         ),
         NextAction::Expire => ("expire", "The account expires and access ends.".to_owned()),

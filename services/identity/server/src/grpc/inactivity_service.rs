@@ -6,7 +6,9 @@ use usher_core::account::wake_inactivity;
 use usher_core::clock::Timestamp;
 use usher_core::event::EventType;
 use usher_core::ids::{InactivityRunId, TenantId, UserId};
-use usher_core::inactivity::{InactivityPolicy, InactivityRun, InactivityRunState};
+use usher_core::inactivity::{
+    InactivityPolicy, InactivityRun, InactivityRunState, RECENT_RUNS, spared_for, spared_until,
+};
 use usher_core::ports::{After, InactivityQuery, InactivityStep, Keys};
 use usher_core::refusal::Refusal;
 use usher_core::role::Permission;
@@ -60,17 +62,23 @@ impl InactivityService for App {
         let after = question.after(&body.page_token, &mut faults);
         finish(faults)?;
         self.permit(&caller, tenant, Permission::InactivityRead).await?;
-        let policy = match asked_policy {
-            Some(policy) => policy,
-            None => self.tenant(tenant).await?.settings.inactivity,
+        let settings = self.tenant(tenant).await?.settings.clone();
+        let policy = asked_policy.unwrap_or(settings.inactivity);
+        // One that is to be considered would be switched on now, unless one is on.
+        let on_since = if settings.inactivity.is_on() {
+            settings.inactivity_since
+        } else {
+            Some(now)
         };
+        let runs = self.store.inactivity_runs(tenant, None, RECENT_RUNS).await;
+        let runs = runs.map_err(Failure::from)?;
         if !policy.is_on() {
             return Err(refused(&Refusal::field(
                 "policy",
                 "is required: the tenant has none; or set one (UpdateTenant)",
             )));
         }
-        let mut query = preview_query(tenant, &policy, body.step(), until.max(now), now);
+        let mut query = preview_query(tenant, (policy, on_since), &runs, body.step(), until.max(now), now);
         let (mut total_count, mut active_count) = (0, 0);
         if after.is_none() {
             total_count = self.store.count_inactive(&query).await.map_err(Failure::from)?;
@@ -82,12 +90,14 @@ impl InactivityService for App {
         let found = self.store.inactive_users(&query).await.map_err(Failure::from)?;
         let next_page_token = question.next(&found, limit, |user| After {
             key: instant_key(match query.step {
-                InactivityStep::Warn => user.inactive_since(),
-                InactivityStep::Deactivate { .. } => user.inactivity_warned_at.unwrap_or_default(),
+                InactivityStep::Warn | InactivityStep::WarnAnew => user.inactive_since(),
+                InactivityStep::TakeBack | InactivityStep::Deactivate { .. } => {
+                    user.inactivity_warned_at.unwrap_or_default()
+                }
             }),
             id: user.id.0,
         });
-        let users = found.iter().map(|user| inactive(user, &policy, now)).collect();
+        let users = found.iter().map(|user| inactive(user, &query, &runs)).collect();
         Ok(Response::new(PreviewInactivityResponse {
             users,
             next_page_token,
@@ -216,7 +226,8 @@ pub(crate) fn policy(policy: &proto::InactivityPolicy) -> InactivityPolicy {
 
 fn preview_query(
     tenant: TenantId,
-    policy: &InactivityPolicy,
+    (policy, on_since): (InactivityPolicy, Option<Timestamp>),
+    runs: &[InactivityRun],
     step: proto::InactivityStep,
     until: Timestamp,
     now: Timestamp,
@@ -224,17 +235,20 @@ fn preview_query(
     let (step, since) = match step {
         proto::InactivityStep::Deactivate => (
             InactivityStep::Deactivate {
-                after: None,
+                // Whom a dismissed run spares until then as well.
+                after: spared_until(&policy, runs, until),
                 until: until - policy.grace(),
             },
             until - policy.until_deactivation(),
         ),
-        _ => (InactivityStep::Warn, until - policy.until_warning()),
+        _ => (InactivityStep::WarnAnew, until - policy.until_warning()),
     };
     InactivityQuery {
         tenant,
         step,
         since,
+        policy,
+        on_since,
         exempt_administrators: policy.exempt_administrators,
         position: None,
         limit: 0,
@@ -247,12 +261,21 @@ fn position(after: &After) -> Option<(Timestamp, UserId)> {
     Some((at.to_utc(), UserId(after.id)))
 }
 
-fn inactive(user: &User, policy: &InactivityPolicy, now: Timestamp) -> InactiveUser {
-    let schedule = policy.schedule(user.inactive_since(), user.inactivity_warned_at, now);
+/// When they are warned and deactivated, of those whom a query found.
+fn inactive(user: &User, query: &InactivityQuery, runs: &[InactivityRun]) -> InactiveUser {
+    let (policy, now, since) = (&query.policy, query.now, user.inactive_since());
+    let warned = user.inactivity_warned_at;
+    let warned = warned.filter(|warned| policy.holds(since, *warned, query.on_since));
+    let schedule = policy.schedule(since, warned, now);
+    let spared = warned.and_then(|warned| spared_for(policy, runs, warned, now));
+    let deactivate_at = schedule.deactivate_at.max(now).max(spared.unwrap_or(now));
+    let parked = runs.iter().find(|run| run.state == InactivityRunState::Parked);
+    let parked = parked.filter(|_| warned.is_some() && deactivate_at <= now);
     InactiveUser {
         user: Some(convert::user(user, now)),
         warn_time: Some(convert::time(schedule.warn_at)),
-        deactivate_time: Some(convert::time(schedule.deactivate_at)),
+        deactivate_time: Some(convert::time(deactivate_at)),
+        parked_run_id: parked.map_or_else(String::new, |run| run.id.to_string()),
     }
 }
 

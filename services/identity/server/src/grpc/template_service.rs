@@ -162,7 +162,7 @@ impl TemplateService for App {
         let expected = body.expected_version;
         let permitted = self.permit(&caller, tenant, Permission::TemplatesUpdate).await;
         if permitted.is_ok() {
-            let checked = checked(key.kind, &content).await;
+            let checked = checked(&key, &content).await;
             faults.extend(checked.err().map(|found| within("content", found)).unwrap_or_default());
         }
         finish(faults)?;
@@ -239,7 +239,7 @@ impl TemplateService for App {
         let tenant = self.tenant(tenant).await?;
         let sample = self.sample(&tenant, &key, body)?;
         let (template, language, shown) = if let Some(draft) = &body.draft {
-            let compiled = checked(key.kind, &convert::text_of(Some(draft))).await;
+            let compiled = checked(&key, &convert::text_of(Some(draft))).await;
             let compiled = compiled.map_err(|found| refused(&Refusal::InvalidFields(within("draft", found))))?;
             (std::sync::Arc::new(compiled), key.language, None)
         } else if body.version != 0 {
@@ -301,9 +301,9 @@ impl App {
 const MAX_SAMPLE: usize = 1_000;
 
 /// Compiles a template apart from the calls: one that is meant to be slow keeps nobody waiting.
-async fn checked(kind: TemplateKind, content: &TemplateText) -> Result<Compiled, Vec<FieldViolation>> {
-    let content = content.clone();
-    let compiled = tokio::task::spawn_blocking(move || Compiled::compile(kind, &content)).await;
+async fn checked(key: &TemplateKey, content: &TemplateText) -> Result<Compiled, Vec<FieldViolation>> {
+    let (key, content) = (key.clone(), content.clone());
+    let compiled = tokio::task::spawn_blocking(move || Compiled::compile(key.kind, &key.language, &content)).await;
     compiled.unwrap_or_else(|_| Err(vec![FieldViolation::new("mjml", "cannot be compiled")]))
 }
 

@@ -7,6 +7,7 @@ use usher_core::account::{set_warning_timer, wake_inactivity, wake_waiting};
 use usher_core::change::{Act, Changeset};
 use usher_core::event::{Event, EventType};
 use usher_core::ids::TenantId;
+use usher_core::inactivity::InactivityPolicy;
 use usher_core::pacing::QuietHours;
 use usher_core::ports::Keys;
 use usher_core::refusal::Refusal;
@@ -69,6 +70,7 @@ impl TenantService for App {
             }
         }
         faults.extend(settings.violations());
+        settings.note_inactivity(InactivityPolicy::default(), self.now());
         finish(faults)?;
         self.permit(
             &caller,
@@ -157,6 +159,7 @@ impl TenantService for App {
                 });
             }
             let inactivity = tenant.settings.inactivity;
+            settings.note_inactivity(inactivity, world.now);
             let tenant = Arc::new(Tenant {
                 version: tenant.version + 1,
                 settings,

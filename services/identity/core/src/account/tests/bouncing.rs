@@ -124,7 +124,7 @@ fn b12_an_uncertain_mail_that_came_back_went_out() {
 fn b6_mail_to_an_address_that_gets_none_does_not_come_next() {
     let mut stage = Stage::invited();
     let mails = |stage: &Stage| {
-        let steps = stage.account.next_steps(stage.now).into_iter();
+        let steps = stage.account.next_steps(&[], stage.now).into_iter();
         steps.filter(|step| step.action == NextAction::SendReminder).count()
     };
     assert_eq!(mails(&stage), 1);

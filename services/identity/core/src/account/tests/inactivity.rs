@@ -2,7 +2,7 @@
 
 use super::super::ActivityKind;
 use super::*;
-use crate::inactivity::InactivityPolicy;
+use crate::inactivity::{InactivityPolicy, InactivityRun};
 use crate::role::{BuiltInRole, RoleRef, Scope};
 
 impl Stage {
@@ -120,6 +120,173 @@ fn b10_nobody_is_deactivated_while_the_warning_is_under_way_and_everybody_is_if_
     assert_eq!(stage.show_out(), Effect::Changed);
 }
 
+/// Steps that come next, by the day.
+fn steps(stage: &Stage, runs: &[InactivityRun]) -> Vec<(i64, NextAction)> {
+    let steps = stage.account.next_steps(runs, stage.now).into_iter();
+    steps
+        .map(|step| ((step.at - stage.now).num_days(), step.action))
+        .collect()
+}
+
+/// Warned after 90 days, and the mail was held for 40 more.
+fn held() -> (Stage, DeliveryId) {
+    let mut stage = Stage::watched();
+    stage.advance(days(90));
+    assert_eq!(stage.warn(), Effect::Changed);
+    let mail = stage.newest().id;
+    stage.advance(days(40));
+    if let Some(mail) = stage.account.deliveries.iter_mut().find(|it| it.id == mail) {
+        mail.give_up_at = stage.now + days(5);
+    }
+    assert_eq!(stage.show_out(), Effect::Unchanged, "it is under way");
+    (stage, mail)
+}
+
+#[test]
+fn b10_b15_the_time_after_a_warning_begins_when_its_mail_goes_out() {
+    for report in [sent(), uncertain()] {
+        let (mut stage, mail) = held();
+        assert!(
+            steps(&stage, &[]).contains(&(30, NextAction::DeactivateInactive)),
+            "{:?}",
+            steps(&stage, &[])
+        );
+        stage.work(mail, &report);
+        assert_eq!(stage.account.user.inactivity_warned_at, Some(stage.now));
+        assert_eq!(stage.show_out(), Effect::Unchanged, "within the hour");
+        stage.advance(days(30) - TimeDelta::seconds(1));
+        assert_eq!(stage.show_out(), Effect::Unchanged);
+        stage.advance(TimeDelta::seconds(1));
+        assert_eq!(stage.show_out(), Effect::Changed);
+    }
+}
+
+#[test]
+fn b10_a_warning_that_can_never_be_sent_counts_from_its_queueing() {
+    let (mut stage, mail) = held();
+    stage.work(mail, &hard_bounce());
+    assert_eq!(stage.show_out(), Effect::Changed);
+
+    let (mut stage, mail) = held();
+    stage.account.suppressed = true;
+    assert!(steps(&stage, &[]).contains(&(0, NextAction::DeactivateInactive)));
+    assert_eq!(stage.begin(mail), Begin::NotNeeded(NotNeeded::Suppressed));
+    assert_eq!(stage.show_out(), Effect::Changed);
+}
+
+#[test]
+fn b10_b12_a_warning_that_was_uncertain_keeps_its_instant_unless_it_is_sent_again() {
+    let (mut stage, mail) = held();
+    let claim = stage.begin_transmission(mail);
+    stage.finish(mail, claim, &uncertain()).unwrap();
+    let given = stage.now;
+    stage.advance(days(3));
+    stage.finish(mail, claim, &sent()).unwrap();
+    assert_eq!(stage.account.user.inactivity_warned_at, Some(given));
+
+    let (mut stage, mail) = held();
+    stage.work(mail, &uncertain());
+    stage.advance(days(3));
+    stage.resolve(mail, Resolution::SendAgain).unwrap();
+    stage.send(mail);
+    assert_eq!(stage.account.user.inactivity_warned_at, Some(stage.now));
+}
+
+impl Stage {
+    fn with_policy(&mut self, change: impl FnOnce(&mut InactivityPolicy)) {
+        let mut tenant = (*self.account.tenant).clone();
+        let before = tenant.settings.inactivity;
+        change(&mut tenant.settings.inactivity);
+        tenant.settings.note_inactivity(before, self.now);
+        self.account.tenant = Arc::new(tenant);
+    }
+
+    fn take_back(&mut self) -> Effect {
+        self.decide(|account, _, changes| Ok(account.take_warning_back(changes)))
+            .unwrap()
+    }
+}
+
+#[test]
+fn b10_a_policy_that_is_switched_on_again_warns_anew() {
+    let mut stage = Stage::warned();
+    assert_eq!(stage.take_back(), Effect::Unchanged);
+    let on = |policy: &mut InactivityPolicy| policy.warn_after_days = 90;
+    stage.with_policy(|policy| policy.warn_after_days = 0);
+    stage.advance(days(40));
+    stage.with_policy(on);
+    assert_eq!(steps(&stage, &[])[0], (0, NextAction::WarnInactive));
+    assert_eq!(stage.show_out(), Effect::Unchanged, "the old warning does not count");
+    assert_eq!(stage.warn(), Effect::Changed);
+    let mail = stage.newest().id;
+    stage.send(mail);
+    stage.with_policy(|policy| policy.deactivate_after_days = 121);
+    assert_eq!(stage.take_back(), Effect::Unchanged, "it was on all the time");
+    stage.advance(days(31));
+    assert_eq!(stage.show_out(), Effect::Changed);
+}
+
+#[test]
+fn b10_a_warning_is_dropped_with_the_policy() {
+    let mut stage = Stage::watched();
+    stage.advance(days(90));
+    stage.warn();
+    let mail = stage.newest().id;
+    stage.with_policy(|policy| policy.warn_after_days = 0);
+    assert_eq!(stage.begin(mail), Begin::NotNeeded(NotNeeded::Cancelled));
+}
+
+#[test]
+fn b10_a_longer_policy_takes_warnings_back_that_came_too_early_for_it() {
+    let mut stage = Stage::watched();
+    stage.advance(days(90));
+    stage.warn();
+    let early = stage.newest().id;
+    stage.advance(days(1));
+    stage.with_policy(|policy| (policy.warn_after_days, policy.deactivate_after_days) = (180, 200));
+    let both = [(89, NextAction::WarnInactive), (109, NextAction::DeactivateInactive)];
+    assert_eq!(steps(&stage, &[]), both);
+    assert_eq!(
+        (stage.take_back(), stage.take_back()),
+        (Effect::Changed, Effect::Unchanged)
+    );
+    assert_eq!(steps(&stage, &[]), both);
+    stage.advance(days(89));
+    assert_eq!(stage.warn(), Effect::Changed);
+    let mail = stage.newest().id;
+    assert_eq!(stage.begin(early), Begin::NotNeeded(NotNeeded::Cancelled));
+    assert!(
+        stage.account.user.inactivity_warned_at.is_some(),
+        "the new one stays where the old mail is dropped"
+    );
+    stage.send(mail);
+    stage.advance(days(20));
+    assert_eq!(stage.show_out(), Effect::Changed);
+}
+
+#[test]
+fn b6_b10_what_comes_next_tells_of_runs_that_were_parked_or_dismissed() {
+    let mut stage = Stage::warned();
+    stage.advance(days(31));
+    let policy = stage.account.tenant.settings.inactivity;
+    let run = crate::inactivity::next_run(stage.account.tenant.id, &policy, &[], (1, 1), stage.now);
+    let mut run = run.unwrap();
+    assert_eq!(
+        steps(&stage, &[]),
+        [(0, NextAction::DeactivateInactive)],
+        "never in the past"
+    );
+    assert_eq!(
+        steps(&stage, std::slice::from_ref(&run)),
+        [(0, NextAction::DeactivateInactiveOnceDecided)]
+    );
+    run.dismiss("ana", stage.now).unwrap();
+    let dismissed = std::slice::from_ref(&run);
+    assert_eq!(steps(&stage, dismissed), [(30, NextAction::DeactivateInactive)]);
+    stage.advance(days(29));
+    assert_eq!(steps(&stage, dismissed), [(1, NextAction::DeactivateInactive)]);
+}
+
 #[test]
 fn b10_a_warning_to_a_former_address_is_given_anew() {
     let mut stage = Stage::watched();
@@ -149,7 +316,7 @@ fn b10_administrators_are_exempt_unless_said_otherwise() {
 fn b6_what_comes_next_tells_the_warning_and_the_end() {
     let mut stage = Stage::watched();
     let steps = |stage: &Stage| -> Vec<(i64, NextAction)> {
-        let steps = stage.account.next_steps(stage.now).into_iter();
+        let steps = stage.account.next_steps(&[], stage.now).into_iter();
         let in_days = |at: Timestamp| (at - stage.now).num_days();
         steps.map(|step| (in_days(step.at), step.action)).collect()
     };

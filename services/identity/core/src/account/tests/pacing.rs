@@ -62,7 +62,7 @@ fn b8_a_reminder_that_is_due_at_night_waits_for_the_recipients_morning() {
     // In this night the clock is put forward.
     let morning = at("2026-03-29T06:00:00Z");
     let (mut stage, reminder) = due_at_night();
-    assert_eq!(stage.account.next_steps(stage.now)[0].at, morning);
+    assert_eq!(stage.account.next_steps(&[], stage.now)[0].at, morning);
     stage.fire(reminder);
     assert_eq!(stage.told(), [], "no worker is called");
     assert_eq!(stage.timer(TimerKind::Delivery, reminder.0), Some(morning));
@@ -153,7 +153,7 @@ fn b15_a_paused_tenant_sends_nothing_and_a_worker_that_has_a_mail_drops_it() {
     assert!(
         stage
             .account
-            .next_steps(stage.now)
+            .next_steps(&[], stage.now)
             .iter()
             .all(|step| step.action != crate::account::NextAction::SendInvitation)
     );
@@ -208,6 +208,118 @@ fn b15_what_was_held_goes_out_once_when_mail_goes_on() {
             .count(),
         1
     );
+}
+
+fn release(stage: &mut Stage, mail: DeliveryId, turn: Timestamp) {
+    stage
+        .decide(|account, _, changes| {
+            account.release(mail, turn, changes);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn b15_a_mail_that_was_held_waits_for_its_turn_whatever_calls_for_it_before() {
+    let mut stage = Stage::pending();
+    pause(&mut stage);
+    stage.invite().unwrap();
+    let mail = stage.newest().id;
+    assert_eq!(stage.begin(mail), Begin::NotNeeded(NotNeeded::NotDue));
+    let look = stage.timer(TimerKind::Delivery, mail.0).unwrap();
+    stage.now = look - TimeDelta::minutes(5);
+    resume(&mut stage);
+    let resumed = stage.now;
+    stage.now = look;
+    stage.fire(mail);
+    assert_eq!(stage.told(), [], "no worker is called");
+    assert_eq!(stage.begin(mail), Begin::NotNeeded(NotNeeded::NotDue));
+    release(&mut stage, mail, look + TimeDelta::seconds(1));
+    stage.now = look + TimeDelta::seconds(1);
+    stage.fire(mail);
+    assert_eq!(stage.told(), [EventType::InvitationDue]);
+    stage.send(mail);
+
+    // Should its turn never come, it is not held for good.
+    let mut stage = Stage::pending();
+    pause(&mut stage);
+    stage.invite().unwrap();
+    let mail = stage.newest().id;
+    stage.now = resumed;
+    resume(&mut stage);
+    stage.fire(mail);
+    let by = stage.timer(TimerKind::Delivery, mail.0).unwrap();
+    assert_eq!(by, resumed + days(1));
+    stage.now = by;
+    stage.send(mail);
+}
+
+#[test]
+fn b15_what_is_queued_after_a_pause_or_was_begun_before_it_waits_for_no_turn() {
+    let mut stage = Stage::pending();
+    pause(&mut stage);
+    stage.advance(days(1));
+    resume(&mut stage);
+    stage.invite().unwrap();
+    let mail = stage.newest().id;
+    stage.send(mail);
+
+    let mut stage = Stage::queued();
+    let mail = stage.newest().id;
+    let claim = stage.claim(mail);
+    pause(&mut stage);
+    stage.advance(TimeDelta::seconds(1));
+    resume(&mut stage);
+    stage.now = claim.lease_until;
+    stage.fire(mail);
+    assert_eq!(stage.told(), [EventType::InvitationDue], "its worker died");
+    stage.send(mail);
+}
+
+#[test]
+fn b8_b15_turns_of_the_night_keep_their_places_in_the_morning() {
+    let morning = at("2026-03-29T06:00:00Z");
+    let (mut stage, reminder) = due_at_night();
+    pause(&mut stage);
+    resume(&mut stage);
+    let resumed = stage.now;
+    let mut due = |after: TimeDelta| {
+        release(&mut stage, reminder, resumed + after);
+        assert_eq!(
+            stage.timer(TimerKind::Delivery, reminder.0),
+            Some(stage.mail(reminder).due_at)
+        );
+        stage.mail(reminder).due_at
+    };
+    for place in [10, 20, 3_000, 3_599_990] {
+        let place = TimeDelta::milliseconds(place);
+        assert_eq!(due(place), morning + place);
+    }
+    // However many there are, all have theirs within the hour.
+    assert_eq!(
+        due(TimeDelta::milliseconds(3_600_010)),
+        morning + TimeDelta::milliseconds(10)
+    );
+    // Never into the next quiet hours, nor the next day.
+    for (start, end, by) in [
+        ("08:30", "08:00", morning),
+        ("20:00", "23:30", at("2026-03-29T21:30:00Z")),
+    ] {
+        let (mut stage, reminder) = due_at_night();
+        stage.now = if end == "23:30" {
+            at("2026-03-29T19:00:00Z")
+        } else {
+            stage.now
+        };
+        arrange(&mut stage, |settings| {
+            settings.quiet_hours = QuietHours::parse(start, end)
+        });
+        pause(&mut stage);
+        resume(&mut stage);
+        let turn = stage.now + TimeDelta::minutes(45);
+        release(&mut stage, reminder, turn);
+        assert_eq!(stage.mail(reminder).due_at, by);
+    }
 }
 
 #[test]

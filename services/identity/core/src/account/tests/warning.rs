@@ -26,7 +26,7 @@ fn b9_each_warning_is_queued_once_and_never_early() {
     let mut stage = stage();
     let (version, from) = (stage.account.user.version, stage.now);
     assert_eq!(warn(&mut stage), Effect::Unchanged);
-    let next = stage.account.next_steps(stage.now);
+    let next = stage.account.next_steps(&[], stage.now);
     assert_eq!(
         (next[0].action, next[0].at),
         (NextAction::SendExpiryWarning, from + days(10))
@@ -118,7 +118,7 @@ fn b9_a_mail_to_an_administrator_that_waits_is_joined_and_one_that_a_worker_has_
             from + crate::account::WARNING_PERIOD
         )
     );
-    let next = stage.account.next_steps(stage.now);
+    let next = stage.account.next_steps(&[], stage.now);
     assert_eq!(
         (next[0].action, next[0].at),
         (NextAction::SendExpiryWarningToAdministrators, first.due_at)
