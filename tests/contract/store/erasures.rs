@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use secrecy::ExposeSecret as _;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
-use usher_core::audit::AuditEntry;
-use usher_core::change::{Changeset, StoredResponse};
+use usher_core::audit::{AuditEntry, FaultKind, Redaction};
+use usher_core::change::{Act, Changeset, StoredResponse};
 use usher_core::delivery::{Attempt, Outcome, Phase};
 use usher_core::erasure::{Erasure, ErasureReason, ErasureState};
+use usher_core::event::{Event, EventType};
 use usher_core::ids::{ClaimId, ErasureId, JobId, SelectionId};
 use usher_core::job::{
     ChunkKey, Counts, ImportHeads, ImportMode, ItemInput, ItemOutcome, ItemResult, Job, JobAction, JobState,
@@ -26,6 +27,9 @@ on_both! {
     every_trace_of_a_person_goes_once_and_the_neighbours_stay,
     entries_about_nobody_in_particular_that_tell_of_a_person_go_too,
     an_account_has_one_erasure_that_runs,
+    the_notes_of_requests_that_were_cancelled_go_too,
+    words_about_a_person_in_rows_about_others_go_and_the_rest_of_them_stays,
+    request_ids_go_with_the_person_they_were_used_for,
     addresses_are_remembered_by_their_hashes_only,
     no_column_that_can_hold_a_text_is_forgotten,
 }
@@ -49,6 +53,7 @@ fn erasure(stage: &Stage, user: &User) -> Erasure {
         ended_at: None,
         traces: user.profile.email.forms().into_iter().collect(),
         external_id: user.profile.external_id.clone(),
+        names: BTreeSet::new(),
         counts: BTreeMap::new(),
         services: BTreeMap::new(),
         certificate: None,
@@ -274,6 +279,204 @@ async fn entries_about_nobody_in_particular_that_tell_of_a_person_go_too(stage: 
     ];
     assert_eq!(left, expected);
     assert_eq!(audit::verdict(&stage).await?.faults, []);
+    Ok(())
+}
+
+/// The account as a tombstone, and then its traces: twice, as after a crash. Answers the erasure.
+async fn erased(stage: &Stage, asked: &Erasure, user: &User) -> Result<Erasure> {
+    let mut changes = writing(asked);
+    let tombstone = User {
+        status: Status::Erased,
+        ..user.clone()
+    };
+    changes.users.insert((user.tenant, user.id), tombstone);
+    stage.write(changes).await?;
+    for _ in 0..2 {
+        let keys = audit::keys();
+        stage.store.erase_traces(stage.tenant, &[asked.id], &keys).await?;
+    }
+    stage.store.erasure(stage.tenant, asked.id).await?.context("gone")
+}
+
+/// The bodies of all events that are kept in a table.
+async fn bodies(stage: &Stage, table: &str) -> Result<Vec<String>> {
+    let url = stage.config.url.expose_secret();
+    let sql = sqlx::AssertSqlSafe(format!("SELECT body FROM {table} ORDER BY sequence"));
+    Ok(if stage.is_sqlite() {
+        let mut database = SqliteConnection::connect(url).await?;
+        sqlx::query_scalar(sql).fetch_all(&mut database).await?
+    } else {
+        let mut database = PgConnection::connect(url).await?;
+        sqlx::query_scalar(sql).fetch_all(&mut database).await?
+    })
+}
+
+/// S12: a note tells of the person, whatever became of the request that it came with.
+async fn the_notes_of_requests_that_were_cancelled_go_too(stage: Stage) -> Result<()> {
+    let (ana, bo) = (stage.person("ana"), stage.person("bo"));
+    stage.write(creating([&ana, &bo])).await?;
+    let cancelled = |user: &User, note: &str| Erasure {
+        state: ErasureState::Cancelled,
+        note: note.into(),
+        ..erasure(&stage, user)
+    };
+    let (earlier, neighbours) = (cancelled(&ana, "she \"moved\" – twice"), cancelled(&bo, "he stays"));
+    for it in [&earlier, &cancelled(&ana, ""), &neighbours] {
+        stage.write(writing(it)).await?;
+    }
+    let kept = stage.store.erasure(stage.tenant, earlier.id).await?.context("gone")?;
+    assert_eq!(kept.note, earlier.note, "until the deed");
+
+    let done = erased(&stage, &erasure(&stage, &ana), &ana).await?;
+    assert_eq!(done.counts.get("erasures"), Some(&1), "once");
+    let left = stage.store.erasure(stage.tenant, earlier.id).await?.context("gone")?;
+    let expected = Erasure {
+        note: String::new(),
+        ..earlier
+    };
+    assert_eq!(left, expected);
+    let left = stage
+        .store
+        .erasure(stage.tenant, neighbours.id)
+        .await?
+        .context("gone")?;
+    assert_eq!(left, neighbours);
+    Ok(())
+}
+
+/// B14, S12: "duplicate of ana@example.org" on somebody else.
+async fn words_about_a_person_in_rows_about_others_go_and_the_rest_of_them_stays(stage: Stage) -> Result<()> {
+    let (ana, bo, cy) = (stage.person("ana"), stage.person("bo"), stage.person("cy"));
+    let mut changes = creating([&ana, &bo, &cy]);
+    let about = [
+        (&bo, "duplicate of Ana@example.org"),
+        (&cy, "duplicate of Ana@example.org"),
+        (&bo, "for Ana Núñez, who left"),
+        (&bo, "moved with (E-17)"),
+        (&bo, "of joana@example.org, E-171 and Diana Núñez"),
+        (&ana, "she married"),
+        (&bo, "left the school"),
+    ];
+    for (user, reason) in about {
+        let act = Act {
+            actor: "head".into(),
+            reason: reason.into(),
+            request_id: "r-7".into(),
+            ..Act::by_usher(stage.now, "")
+        };
+        changes
+            .events
+            .push(act.event(EventType::UserDeactivated, stage.tenant, Some(user)));
+    }
+    stage.write(changes).await?;
+    for (user, reason) in about {
+        let entry = AuditEntry {
+            subject: Some(user.id),
+            reason: reason.into(),
+            ..audit::entry(&stage, 0)
+        };
+        stage.store.append_audit(&[audit::keys().sign(entry)]).await?;
+    }
+    audit::seal_all(&stage.store, &stage).await?;
+
+    let asked = Erasure {
+        external_id: Some("E-17".into()),
+        names: ["ana núñez".to_owned()].into(),
+        ..erasure(&stage, &ana)
+    };
+    let done = erased(&stage, &asked, &ana).await?;
+    let counted = ["audit", "history", "outbox"].map(|table| done.counts.get(table).copied());
+    assert_eq!(
+        counted,
+        [Some(4), Some(5), Some(5)],
+        "once each, and with the person's own"
+    );
+    for table in ["history", "outbox"] {
+        let left = bodies(&stage, table).await?;
+        let with = |words: &str| left.iter().filter(|body| body.contains(words)).count();
+        assert_eq!((left.len(), with("\"reason\"")), (7, 2), "{left:?}");
+        assert_eq!((with("joana@example.org"), with("left the school")), (1, 1), "{left:?}");
+        assert_eq!(with("r-7"), 6, "what the calls about others were named stays: {left:?}");
+    }
+    let listed = stage.store.list_audit(&AuditQuery::all(stage.tenant, 100)).await?;
+    let others: Vec<_> = listed.iter().filter(|row| row.subject != Some(ana.id)).collect();
+    let redacted: Vec<_> = others.iter().filter(|row| row.redaction.is_some()).collect();
+    assert_eq!((others.len(), redacted.len()), (6, 4));
+    for row in redacted {
+        assert_eq!((row.reason.as_str(), row.request_id.as_str()), ("", "r-1"));
+        assert_eq!(row.details().len(), 1, "what was done to somebody else is still told");
+    }
+    assert_eq!(audit::verdict(&stage).await?.faults, []);
+
+    // Whoever they are about is erased later.
+    let redaction = Redaction {
+        erasure: Uuid::from_u128(9),
+        proof: audit::keys().redaction(stage.tenant, bo.id, Uuid::from_u128(9)),
+    };
+    stage.store.redact_audit(stage.tenant, bo.id, &redaction).await?;
+    for row in stage.store.list_audit(&AuditQuery::all(stage.tenant, 100)).await? {
+        assert!(row.subject != Some(bo.id) || row.erasable.is_none());
+    }
+    assert_eq!(audit::verdict(&stage).await?.faults, []);
+    // What the database's administrators take out themselves is found as before.
+    stage
+        .by_hand("UPDATE audit SET details = '[]' WHERE reason = '' AND details IS NOT NULL")
+        .await?;
+    let faults = audit::verdict(&stage).await?.faults;
+    assert_eq!(faults.len(), 1);
+    assert_eq!(faults[0].kind, FaultKind::FalseRedaction);
+    Ok(())
+}
+
+/// S12: callers make them up, perhaps of what the person is called.
+async fn request_ids_go_with_the_person_they_were_used_for(stage: Stage) -> Result<()> {
+    let (ana, bo) = (stage.person("ana"), stage.person("bo"));
+    let mut changes = creating([&ana, &bo]);
+    for user in [&ana, &bo] {
+        let act = Act {
+            request_id: "create-ana".into(),
+            ..Act::by_usher(stage.now, "")
+        };
+        changes
+            .events
+            .push(act.event(EventType::UserCreated, stage.tenant, Some(user)));
+    }
+    stage.write(changes).await?;
+    let (alone, _) = imported(&stage, &[(&ana, "ana@example.org")]).await?;
+    let (together, _) = imported(&stage, &[(&ana, "ana@example.org"), (&bo, "bo@example.org")]).await?;
+    let mut changes = Changeset::default();
+    for (id, total) in [(alone, 1), (together, 2)] {
+        let job = stage.store.job(stage.tenant, id).await?.context("no job")?;
+        let job = Job {
+            total,
+            request_id: "import-ana".into(),
+            ..job
+        };
+        let act = Act {
+            request_id: job.request_id.clone(),
+            ..Act::by_usher(stage.now, "")
+        };
+        changes.events.push(Event {
+            job: Some(id),
+            ..act.event(EventType::JobStarted, stage.tenant, None)
+        });
+        changes.jobs.insert((job.tenant, job.id), job);
+    }
+    stage.write(changes).await?;
+
+    erased(&stage, &erasure(&stage, &ana), &ana).await?;
+    for (table, ids) in [("history", 1), ("outbox", 2)] {
+        let left = bodies(&stage, table).await?;
+        let with = left.iter().filter(|body| body.contains("\"request_id\"")).count();
+        assert_eq!(with, ids, "bo's, and that of the job about both: {left:?}");
+    }
+    let alone = stage.store.job(stage.tenant, alone).await?.context("no job")?;
+    let together = stage.store.job(stage.tenant, together).await?.context("no job")?;
+    assert_eq!(
+        (alone.request_id.as_str(), together.request_id.as_str()),
+        ("", "import-ana")
+    );
+    assert!(alone.revision > 0, "it runs: what it has read is of no use any more");
     Ok(())
 }
 

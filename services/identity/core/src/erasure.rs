@@ -15,7 +15,7 @@ use crate::refusal::Refusal;
 use crate::status::Status;
 use crate::tenant::Settings;
 use crate::timer::{Timer, TimerKey, TimerKind};
-use crate::user::User;
+use crate::user::{Profile, User};
 
 /// Services that one tenant can have asked.
 pub const MAX_SUBSCRIBERS: usize = 100;
@@ -115,7 +115,7 @@ pub struct Erasure {
     pub approver: String,
     /// Who cancelled it.
     pub canceller: String,
-    /// For whoever approves; emptied by the deed.
+    /// For whoever approves; emptied by the deed, and with the traces where an earlier erasure was cancelled.
     pub note: String,
     /// When it was asked for.
     pub created_at: Timestamp,
@@ -133,6 +133,9 @@ pub struct Erasure {
     pub traces: BTreeSet<String>,
     /// The same.
     pub external_id: Option<String>,
+    /// The same, in free texts only: their full name, as people write it, in lower case.
+    #[serde(default)]
+    pub names: BTreeSet<String>,
     /// What was erased: table to number of rows.
     pub counts: BTreeMap<String, i64>,
     /// The services that are asked, and when each acknowledged.
@@ -221,6 +224,7 @@ impl Erasure {
             ended_at: None,
             traces: BTreeSet::new(),
             external_id: None,
+            names: BTreeSet::new(),
             counts: BTreeMap::new(),
             services: BTreeMap::new(),
             certificate: None,
@@ -291,6 +295,7 @@ impl Erasure {
         let profile = &account.user.profile;
         self.traces = profile.email.forms().into_iter().collect();
         self.external_id.clone_from(&profile.external_id);
+        self.names = full_names(profile);
         self.state = ErasureState::Erasing;
         self.erased_at = Some(act.now);
         self.note.clear();
@@ -317,6 +322,7 @@ impl Erasure {
         self.state = ErasureState::Announced;
         self.traces.clear();
         self.external_id = None;
+        self.names.clear();
         self.services = services.iter().map(|service| (service.clone(), None)).collect();
         self.remind_at = Some(act.now + patience / 2);
         self.deadline = Some(act.now + patience);
@@ -462,4 +468,18 @@ impl Erasure {
     fn save(&self, changes: &mut Changeset) {
         changes.erasures.insert((self.tenant, self.id), self.clone());
     }
+}
+
+/// None without both names: one alone may be any word.
+fn full_names(profile: &Profile) -> BTreeSet<String> {
+    let (first, last) = (profile.first_name.to_lowercase(), profile.last_name.to_lowercase());
+    if first.is_empty() || last.is_empty() {
+        return BTreeSet::new();
+    }
+    [
+        format!("{first} {last}"),
+        format!("{last} {first}"),
+        format!("{last}, {first}"),
+    ]
+    .into()
 }

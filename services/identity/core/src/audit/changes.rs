@@ -255,12 +255,13 @@ fn users(known: &Known, written: &Changeset, found: &mut Collected) {
 
 type Value = fn(&User) -> Option<String>;
 
-const USER_FIELDS: [(&str, Value); 10] = [
+const USER_FIELDS: [(&str, Value); 11] = [
     ("email", |user| Some(user.profile.email.as_str().to_owned())),
     ("external_id", |user| user.profile.external_id.clone()),
     ("first_name", |user| some(&user.profile.first_name)),
     ("last_name", |user| some(&user.profile.last_name)),
     ("language", |user| some(&user.profile.language)),
+    ("time_zone", |user| some(&user.profile.time_zone)),
     ("labels", |user| list(&user.profile.labels)),
     ("status", |user| Some(user.status.name().as_str().to_owned())),
     ("expire_time", |user| user.expires_at.map(time)),
@@ -460,5 +461,95 @@ fn plain(value: &serde_json::Value) -> Option<String> {
         serde_json::Value::Null => None,
         serde_json::Value::String(text) => some(text),
         other => Some(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+    use uuid::Uuid;
+
+    use super::super::{AuditKey, MIN_KEY};
+    use super::*;
+    use crate::email::EmailAddress;
+    use crate::status::Status;
+    use crate::user::{Credential, Profile};
+
+    fn person() -> User {
+        let mut profile = Profile::of(EmailAddress::parse("ana@example.org").unwrap());
+        profile.external_id = Some("E-1".into());
+        User {
+            tenant: TenantId(Uuid::nil()),
+            id: UserId(Uuid::nil()),
+            version: 1,
+            profile,
+            status: Status::PENDING,
+            status_since: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+            credential: Credential::None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            activated_at: None,
+            deletes_at: None,
+            expiry_warnings: 0,
+            last_login_at: None,
+            first_course_at: None,
+            inactivity_warned_at: None,
+            seat_waiting_since: None,
+            edited_fields: Vec::new(),
+        }
+    }
+
+    fn told(before: Option<User>, written: &Changeset) -> Vec<AuditEntry> {
+        let mut known = Known::default();
+        if let Some(user) = before {
+            known.users.insert((user.tenant, user.id), user);
+        }
+        let key = AuditKey::try_new(1, &[1; MIN_KEY]).unwrap();
+        let keys = AuditKeys::try_new(key, Vec::new()).unwrap();
+        let origin = Origin::usher("UserService/UpdateUser");
+        changes(&known, written, &origin, Timestamp::UNIX_EPOCH, &keys)
+    }
+
+    fn writing(user: User) -> Changeset {
+        let mut written = Changeset::default();
+        written.users.insert((user.tenant, user.id), user);
+        written
+    }
+
+    /// B14: a field that is added to the profile is told too, or this fails.
+    #[test]
+    fn b14_every_field_of_a_profile_is_told_when_it_changes_and_when_it_is_set_at_first() {
+        let before = person();
+        let Json::Object(fields) = serde_json::to_value(&before.profile).unwrap() else {
+            panic!("a profile is no object");
+        };
+        assert!(fields.contains_key("time_zone"), "{fields:?}");
+        for (name, value) in &fields {
+            let mut changed = fields.clone();
+            let other = match value {
+                Json::String(_) => json!("Asia/Tokyo"),
+                Json::Array(_) => json!(["Year 12"]),
+                _ => serde_json::to_value(EmailAddress::parse("bo@example.org").unwrap()).unwrap(),
+            };
+            changed.insert(name.clone(), other);
+            let after = User {
+                profile: serde_json::from_value(Json::Object(changed)).unwrap(),
+                ..before.clone()
+            };
+            let entries = told(Some(before.clone()), &writing(after.clone()));
+            let names: Vec<&str> = entries
+                .iter()
+                .flat_map(|it| &it.details)
+                .map(|it| it.field.as_str())
+                .collect();
+            assert_eq!(names, [name.as_str()]);
+            let created = told(None, &writing(after));
+            let of_it = created[0].details.iter().find(|it| it.field == *name);
+            assert!(
+                of_it.is_some_and(|it| it.after.is_some()),
+                "{name} is not told of who is new"
+            );
+        }
     }
 }

@@ -141,7 +141,16 @@ impl AuditKeys {
                     Check::Right | Check::Wrong => Some(FaultKind::FalseRedaction),
                 }
             }
-            (None, None) | (Some(_), Some(_)) => Some(FaultKind::FalseRedaction),
+            (Some(kept), Some(redaction)) => {
+                let is_blank = row.reason.is_empty() && kept.salt.is_empty();
+                let proof = |key: &AuditKey| words_code(key, row, &kept.details, redaction.erasure);
+                match self.check(&redaction.proof, proof) {
+                    Check::Right if is_blank => None,
+                    Check::UnknownKey => Some(FaultKind::UnknownKey),
+                    Check::Right | Check::Wrong => Some(FaultKind::FalseRedaction),
+                }
+            }
+            (None, None) => Some(FaultKind::FalseRedaction),
         }
     }
 
@@ -154,6 +163,15 @@ impl AuditKeys {
     /// The same for one row that is about nobody in particular: it fits no other.
     pub fn redaction_of_entry(&self, tenant: TenantId, entry: AuditId, erasure: Uuid) -> Vec<u8> {
         redaction_code(&self.signing, tenant, entry.0, erasure)
+    }
+
+    /// What shows that it was Usher who erased the words about a person from a row about somebody else, and that the rest of it is
+    /// as it was: request id and details go on counting, without their salt. `None` where they are not as Usher wrote them: what
+    /// somebody did to a row is not made good by an erasure.
+    pub fn redaction_of_words(&self, row: &AuditRow, erasure: Uuid) -> Option<Vec<u8>> {
+        let kept = row.erasable.as_ref()?;
+        let written = digest(&kept.salt, [&row.reason, &row.request_id, &kept.details]);
+        (written == row.digest).then(|| words_code(&self.signing, row, &kept.details, erasure))
     }
 
     /// A keyed digest, for what must be told apart but not told.
@@ -281,6 +299,21 @@ fn link(key: &AuditKey, tenant: TenantId, before: &[u8], id: AuditId, code: &[u8
 /// `of`: the user whom the row is about; the row, if it is about nobody.
 fn redaction_code(key: &AuditKey, tenant: TenantId, of: Uuid, erasure: Uuid) -> Vec<u8> {
     key.code(b"redaction", &[tenant.0.as_bytes(), of.as_bytes(), erasure.as_bytes()])
+}
+
+/// The digest ties it to what the row's own code covers.
+fn words_code(key: &AuditKey, row: &AuditRow, details: &str, erasure: Uuid) -> Vec<u8> {
+    key.code(
+        b"words",
+        &[
+            row.tenant.0.as_bytes(),
+            row.id.0.as_bytes(),
+            &row.digest,
+            erasure.as_bytes(),
+            row.request_id.as_bytes(),
+            details.as_bytes(),
+        ],
+    )
 }
 
 fn head_code(key: &AuditKey, head: &AuditHead) -> Vec<u8> {

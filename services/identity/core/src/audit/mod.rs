@@ -85,16 +85,17 @@ pub struct AuditEntry {
 pub struct Erasable {
     /// See [`AuditEntry::details`]; JSON.
     pub details: String,
-    /// Keeps the digest from telling what was erased: 16 random octets.
+    /// Keeps the digest from telling what was erased: 16 random octets. Empty where somebody else's words were erased.
     pub salt: Vec<u8>,
 }
 
-/// That a person's data was erased from a row.
+/// That a person's data was erased from a row: all that can be, or the reason alone where the row is about somebody else, whom the
+/// rest tells of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redaction {
     /// By which erasure.
     pub erasure: Uuid,
-    /// Shows that Usher did it: see [`AuditKeys::redaction`].
+    /// Shows that Usher did it: see [`AuditKeys::redaction`] and [`AuditKeys::redaction_of_words`].
     pub proof: Vec<u8>,
 }
 

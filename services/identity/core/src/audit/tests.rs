@@ -327,6 +327,51 @@ fn b14_an_erasure_leaves_a_log_that_holds_and_a_false_one_does_not() {
     assert_eq!(kinds, [FaultKind::FalseRedaction; 3]);
 }
 
+/// B14, S12: words about somebody else can go from a row, and nothing else with them.
+#[test]
+fn b14_s12_words_about_another_person_leave_a_row_whose_rest_still_counts() {
+    let mut log = Log::of(20);
+    let erasure = Uuid::from_u128(99);
+    let without_words = |row: &AuditRow, proof: Vec<u8>| {
+        let mut row = row.clone();
+        row.reason.clear();
+        row.erasable.as_mut().unwrap().salt.clear();
+        row.redaction = Some(Redaction { erasure, proof });
+        row
+    };
+    let proof = |log: &Log, place: usize| log.keys.redaction_of_words(&log.rows[place], erasure);
+    for place in [2, 3, 4, 6, 7, 8] {
+        let words = proof(&log, place).unwrap();
+        log.rows[place] = without_words(&log.rows[place], words);
+    }
+    assert_eq!(log.verdict().faults, []);
+    assert!(log.rows[2].details()[0].after.is_some());
+    // What is left cannot be changed or taken out, nor put under another erasure; and the proof fits no other row.
+    log.rows[3].erasable.as_mut().unwrap().details = "[]".into();
+    log.rows[4].request_id.clear();
+    log.rows[6].redaction.as_mut().unwrap().erasure = Uuid::from_u128(98);
+    log.rows[7].erasable = None;
+    log.rows[8].reason = "made up".into();
+    let stolen = log.rows[2].redaction.clone().unwrap().proof;
+    log.rows[9] = without_words(&log.rows[9], stolen);
+    let kinds: Vec<_> = log.verdict().faults.iter().map(|it| (it.kind, it.sequence)).collect();
+    let expected: Vec<_> = [3, 4, 6, 7, 8, 9]
+        .map(|place| (FaultKind::FalseRedaction, sequence(place)))
+        .into();
+    assert_eq!(kinds, expected);
+}
+
+/// B14: an erasure does not make good what somebody did to a row before.
+#[test]
+fn b14_s12_a_row_that_was_changed_before_gets_no_proof() {
+    let mut log = Log::of(5);
+    log.rows[2].erasable.as_mut().unwrap().details = "[]".into();
+    assert_eq!(log.keys.redaction_of_words(&log.rows[2], Uuid::nil()), None);
+    let mut erased = log.rows[1].clone();
+    erased.erasable = None;
+    assert_eq!(log.keys.redaction_of_words(&erased, Uuid::nil()), None);
+}
+
 #[test]
 fn b14_a_chain_goes_on_under_a_new_key_and_is_read_while_the_former_one_is_there() {
     let old = Log::of(5);

@@ -64,8 +64,9 @@ pub(super) async fn redact(
         after = last.audit_id;
         for row in &rows {
             let mut whom = row.job_id.and_then(|job| jobs.get(&job)).cloned().unwrap_or_default();
-            for text in [Some(&row.reason), Some(&row.request_id), row.details.as_ref()] {
-                whom.extend(text.map(|text| sweep.finder.in_report(text)).unwrap_or_default());
+            whom.extend(sweep.finder.in_words(&row.reason));
+            for text in [Some(&row.request_id), row.details.as_ref()].into_iter().flatten() {
+                whom.extend(sweep.finder.in_report(text));
             }
             redact_one(sweep, row.audit_id, whom, keys).await?;
         }

@@ -21,13 +21,15 @@ struct Row {
     body: String,
 }
 
-/// Takes the reason out of the body of an event. To be followed by the words of the partial indexes on the outbox:
-/// `body LIKE '%"reason":%'`.
-pub(super) fn without_reason(backend: DbBackend) -> &'static str {
+/// Whether an event has a caller's words: as the partial indexes on the outbox have it.
+pub(super) const WITH_WORDS: &str = "(body LIKE '%\"reason\":%' OR body LIKE '%\"request_id\":%')";
+
+/// Takes the caller's words out of the body of an event.
+pub(super) fn without_words(backend: DbBackend) -> &'static str {
     if backend == DbBackend::Postgres {
-        "body = (body::jsonb - 'reason')::text"
+        "body = (body::jsonb - 'reason' - 'request_id')::text"
     } else {
-        "body = json_remove(body, '$.reason')"
+        "body = json_remove(body, '$.reason', '$.request_id')"
     }
 }
 
@@ -35,12 +37,16 @@ pub(super) fn without_reason(backend: DbBackend) -> &'static str {
 pub(super) async fn redact(sweep: &Sweep<'_>, jobs: &BTreeMap<Uuid, BTreeSet<usize>>) -> Result<(), StoreError> {
     let mut after = 0;
     loop {
-        // The index `outbox_of_nobody` is in these words.
+        // The index `outbox_of_nobody_with_words` is in these words.
         let mut sql = Sql::new(
             sweep.store.backend,
-            "SELECT sequence, body FROM outbox WHERE user_id IS NULL AND body LIKE '%\"reason\":%' AND tenant_id = ",
+            "SELECT sequence, body FROM outbox WHERE user_id IS NULL AND ",
         );
-        sql.bind(sweep.tenant.0).push(" AND sequence > ").bind(after);
+        sql.push(WITH_WORDS)
+            .push(" AND tenant_id = ")
+            .bind(sweep.tenant.0)
+            .push(" AND sequence > ")
+            .bind(after);
         sql.push(" ORDER BY sequence LIMIT ").bind(EVENTS);
         let rows = Row::find_by_statement(sql.into_statement())
             .all(&sweep.store.reader)
@@ -51,7 +57,8 @@ pub(super) async fn redact(sweep: &Sweep<'_>, jobs: &BTreeMap<Uuid, BTreeSet<usi
         for row in &rows {
             let event = outbox::decode(&row.body)?;
             let mut whom = event.job.and_then(|job| jobs.get(&job.0)).cloned().unwrap_or_default();
-            whom.extend(sweep.finder.in_report(&event.reason));
+            whom.extend(sweep.finder.in_words(&event.reason));
+            whom.extend(sweep.finder.in_report(&event.request_id));
             if !whom.is_empty() {
                 redact_one(sweep, row.sequence, whom).await?;
             }
@@ -61,8 +68,10 @@ pub(super) async fn redact(sweep: &Sweep<'_>, jobs: &BTreeMap<Uuid, BTreeSet<usi
 
 async fn redact_one(sweep: &Sweep<'_>, sequence: i64, whom: BTreeSet<usize>) -> Result<(), StoreError> {
     let backend = sweep.store.backend;
-    let mut sql = Sql::new(backend, format!("UPDATE outbox SET {}", without_reason(backend)));
-    sql.push(" WHERE body LIKE '%\"reason\":%' AND sequence = ")
+    let mut sql = Sql::new(backend, format!("UPDATE outbox SET {}", without_words(backend)));
+    sql.push(" WHERE ")
+        .push(WITH_WORDS)
+        .push(" AND sequence = ")
         .bind(sequence);
     let txn = sweep.store.transaction().await?;
     let done = txn.execute_raw(sql.into_statement()).await.map_err(store_error)?;

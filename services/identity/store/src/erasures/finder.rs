@@ -1,4 +1,5 @@
-//! Finds people in texts: by their ids and addresses, wherever these stand, and by their external ids where those stand alone.
+//! Finds people in texts: by their ids and addresses, wherever these stand, by their external ids where those stand alone, and in
+//! what somebody wrote by their full names.
 
 use std::collections::BTreeSet;
 
@@ -22,6 +23,8 @@ enum Needle {
     Field,
     /// A word of a text.
     Word,
+    /// Words of what somebody wrote.
+    Name,
 }
 
 /// Looks for several people at a time.
@@ -54,6 +57,9 @@ impl Finder {
                     add(whose, Needle::Word, id);
                 }
             }
+            for name in &erasure.names {
+                add(whose, Needle::Name, name.clone());
+            }
         }
         let automaton = AhoCorasick::new(&patterns).map_err(|error| StoreError::Internal(error.to_string()))?;
         Ok(Self { automaton, needles })
@@ -70,7 +76,7 @@ impl Finder {
         self.found(&row.to_lowercase(), |needle, before, after| match needle {
             Needle::Id | Needle::Field => true,
             Needle::Address => stands_alone(before, after),
-            Needle::Word => false,
+            Needle::Word | Needle::Name => false,
         })
     }
 
@@ -79,7 +85,17 @@ impl Finder {
         self.found(&report.to_lowercase(), |needle, before, after| match needle {
             Needle::Id | Needle::Field => true,
             Needle::Address => stands_alone(before, after),
-            Needle::Word => !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric),
+            Needle::Word => is_word(before, after),
+            Needle::Name => false,
+        })
+    }
+
+    /// Whom somebody's words name: the reason of a call.
+    pub(super) fn in_words(&self, words: &str) -> BTreeSet<usize> {
+        self.found(&words.to_lowercase(), |needle, before, after| match needle {
+            Needle::Id | Needle::Field => true,
+            Needle::Address => stands_alone(before, after),
+            Needle::Word | Needle::Name => is_word(before, after),
         })
     }
 
@@ -93,6 +109,10 @@ impl Finder {
         }
         found
     }
+}
+
+fn is_word(before: &str, after: &str) -> bool {
+    !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric)
 }
 
 /// `joana@example.org` is not `ana@example.org`, and `ana@example.org.uk` is not either.

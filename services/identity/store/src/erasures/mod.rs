@@ -9,6 +9,7 @@ mod entries;
 mod events;
 mod finder;
 mod traces;
+mod words;
 
 use std::collections::BTreeSet;
 
@@ -30,7 +31,8 @@ pub enum Fate {
     WithAccount,
     /// Emptied, rewritten or deleted by [`Erasures::erase_traces`].
     Traces,
-    /// Emptied by `AuditLog::redact_audit`, and of entries about nobody in particular by [`Erasures::erase_traces`].
+    /// Emptied by `AuditLog::redact_audit`, and of entries about nobody in particular by [`Erasures::erase_traces`], as are reasons
+    /// in entries about others.
     Redacted,
     /// It stays, for this reason.
     Stays(&'static str),
@@ -79,12 +81,12 @@ pub const TABLES: &[(&str, &[&str], Fate)] = &[
     ("history", &["event_type"], IDS),
     ("selection_chunks", &["items"], Fate::Traces),
     ("job_chunks", &["outcomes"], Fate::Traces),
-    ("jobs", &["action", "reason", "filter"], Fate::Traces),
-    ("jobs", &["state", "actor", "request_id", "lease_owner"], IDS),
+    ("jobs", &["action", "reason", "request_id", "filter"], Fate::Traces),
+    ("jobs", &["state", "actor", "lease_owner"], IDS),
     (
         "erasures",
         &["body"],
-        Fate::Stays("without addresses and note once the traces are gone; what remains proves the erasure"),
+        Fate::Stays("without addresses, names and notes once the traces are gone; what remains proves the erasure"),
     ),
     ("erasures", &["state"], IDS),
     ("erasure_subscribers", &["service"], NO_PERSON),

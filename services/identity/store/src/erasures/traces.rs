@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aho_corasick::AhoCorasick;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, EntityTrait, FromQueryResult, Value};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend, EntityTrait, FromQueryResult, Value};
 use usher_core::audit::AuditKeys;
 use usher_core::email::EmailAddress;
 use usher_core::erasure::{Erasure, ErasureState};
@@ -17,7 +17,7 @@ use usher_core::ports::StoreError;
 use uuid::Uuid;
 
 use super::finder::Finder;
-use super::{entries, events};
+use super::{entries, events, words};
 use crate::SeaStore;
 use crate::entity::{erasure, job, job_chunk, response, selection_chunk};
 use crate::error::{store_error, unreadable};
@@ -56,7 +56,8 @@ pub(super) async fn erase(
     entries::add_jobs(&sweep, &mut jobs).await?;
     sweep.answers(&jobs).await?;
     events::redact(&sweep, &jobs).await?;
-    entries::redact(&sweep, &jobs, keys).await
+    entries::redact(&sweep, &jobs, keys).await?;
+    words::redact(&sweep, keys).await
 }
 
 /// What is found by the user's id, in one transaction; answers the erasure with all its traces, unless it is over.
@@ -102,14 +103,31 @@ async fn of_account(store: &SeaStore, tenant: TenantId, id: ErasureId) -> Result
     sql.push(" AND (email <> '' OR test IS NOT NULL OR bounce IS NOT NULL)");
     count.run("deliveries", sql).await?;
     for table in ["history", "outbox"] {
-        let mut sql = of_user(&format!("UPDATE {table} SET {}", events::without_reason(backend)));
-        sql.push(" AND body LIKE '%\"reason\":%'");
+        let mut sql = of_user(&format!("UPDATE {table} SET {}", events::without_words(backend)));
+        sql.push(" AND ").push(events::WITH_WORDS);
         count.run(table, sql).await?;
     }
+    // Earlier ones, which were cancelled.
+    let (empty, note) = notes(backend);
+    let mut sql = of_user(&format!("UPDATE erasures SET body = {empty}"));
+    sql.push(&format!(" AND {note} <> '' AND erasure_id <> ")).bind(id.0);
+    count.run("erasures", sql).await?;
     by_address(&mut count, store, tenant).await?;
     save(store, &txn, &erasure).await?;
     txn.commit().await.map_err(store_error)?;
     Ok(Some(erasure))
+}
+
+/// The body of an erasure without its note, and the note.
+fn notes(backend: DbBackend) -> (&'static str, &'static str) {
+    if backend == DbBackend::Postgres {
+        (
+            "jsonb_set(body::jsonb, '{note}', '\"\"')::text",
+            "(body::jsonb ->> 'note')",
+        )
+    } else {
+        ("json_set(body, '$.note', '')", "json_extract(body, '$.note')")
+    }
 }
 
 /// Mails to these addresses that belong to no account, and what is known of the mailboxes, unless somebody else has one.
@@ -388,7 +406,8 @@ impl Sweep<'_> {
             after = last.job_id;
             for row in &rows {
                 let mut whom = self.finder.in_report(&row.action);
-                whom.extend(self.finder.in_report(&row.reason));
+                whom.extend(self.finder.in_words(&row.reason));
+                whom.extend(self.finder.in_report(&row.request_id));
                 whom.extend(self.finder.in_report(&row.filter));
                 whom.extend(about.get(&row.job_id).filter(|_| row.total == 1));
                 if whom.is_empty() {
@@ -397,28 +416,37 @@ impl Sweep<'_> {
                 told.insert(row.job_id, whom.clone());
                 let action: JobAction =
                     serde_json::from_str(&row.action).map_err(|error| unreadable("the action", error))?;
-                self.rewrite_texts(row, action, whom).await?;
+                let has_words = [&row.reason, &row.request_id, &row.filter]
+                    .iter()
+                    .any(|text| !text.is_empty());
+                self.rewrite_texts(row.job_id, action, has_words, whom).await?;
             }
         }
     }
 
     async fn rewrite_texts(
         &self,
-        row: &job::Model,
+        job: Uuid,
         mut action: JobAction,
+        has_words: bool,
         whom: BTreeSet<usize>,
     ) -> Result<(), StoreError> {
-        if !action.drop_texts() && row.reason.is_empty() && row.filter.is_empty() {
+        if !action.drop_texts() && !has_words {
             return Ok(());
         }
-        let key = [("tenant_id", self.tenant.0.into()), ("job_id", row.job_id.into())];
+        let key = [("tenant_id", self.tenant.0.into()), ("job_id", job.into())];
         let txn = self.store.transaction().await?;
         lock::<job::Entity>(&txn, "jobs", &key).await?;
         let text = serde_json::to_string(&action).map_err(|error| unreadable("the action", error))?;
-        self.put(&txn, ("jobs", "action"), text, &key).await?;
-        for column in ["reason", "filter"] {
-            self.put(&txn, ("jobs", column), String::new(), &key).await?;
-        }
+        // One that runs reads it again: what it does from here on has no such words.
+        let mut sql = Sql::new(
+            self.store.backend,
+            "UPDATE jobs SET reason = '', request_id = '', filter = '', \
+             revision = revision + CASE state WHEN 'RUNNING' THEN 1 ELSE 0 END, action = ",
+        );
+        sql.bind(text).push(" WHERE tenant_id = ").bind(self.tenant.0);
+        sql.push(" AND job_id = ").bind(job);
+        self.store.execute_in(&txn, sql).await?;
         let mut counts = Counts::new();
         count(&mut counts, whom);
         self.count(&txn, "jobs", &counts).await?;
@@ -439,6 +467,7 @@ impl Sweep<'_> {
             after.clone_from(&last.request_id);
             for row in &rows {
                 let mut whom = self.finder.in_octets(&row.response);
+                whom.extend(self.finder.in_report(&row.request_id));
                 let named = job_ids.find_iter(&row.response);
                 whom.extend(named.flat_map(|job| about[job.pattern().as_usize()]));
                 if whom.is_empty() {

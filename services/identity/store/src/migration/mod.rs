@@ -25,7 +25,8 @@ mod m20261127_000016_erasing_reasons;
 mod m20261127_000017_entries_about_nobody;
 mod m20261127_000018_audit_links;
 mod m20261201_000019_members_in_order;
-mod m20261202_000020_filters_of_jobs;
+mod m20261201_000020_words;
+mod m20261202_000021_filters_of_jobs;
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend};
@@ -56,7 +57,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261127_000017_entries_about_nobody::Migration),
             Box::new(m20261127_000018_audit_links::Migration),
             Box::new(m20261201_000019_members_in_order::Migration),
-            Box::new(m20261202_000020_filters_of_jobs::Migration),
+            Box::new(m20261201_000020_words::Migration),
+            Box::new(m20261202_000021_filters_of_jobs::Migration),
         ]
     }
 }
@@ -69,7 +71,7 @@ async fn run(manager: &SchemaManager<'_>, text: &str) -> Result<(), DbErr> {
 }
 
 fn dialect(backend: DbBackend, text: &str) -> String {
-    let words: [(&str, &str, &str); 12] = [
+    let words: [(&str, &str, &str); 13] = [
         ("{uuid}", "uuid", "BLOB"),
         // Compared byte by byte, so that both databases sort the same.
         ("{key}", "text COLLATE \"C\"", "TEXT"),
@@ -87,6 +89,12 @@ fn dialect(backend: DbBackend, text: &str) -> String {
         ),
         // The greater of two values in one row.
         ("{greater}", "GREATEST", "MAX"),
+        // Of an event, as it is kept.
+        (
+            "{reason}",
+            "(body::jsonb ->> 'reason')",
+            "json_extract(body, '$.reason')",
+        ),
         ("{table}", "", "STRICT"),
     ];
     let postgres = backend == DbBackend::Postgres;

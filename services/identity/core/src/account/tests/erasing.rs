@@ -47,6 +47,8 @@ fn seal(text: &str) -> Vec<u8> {
 #[test]
 fn s12_an_erased_account_is_a_tombstone_whose_seat_is_free() {
     let mut stage = Stage::active();
+    let profile = &mut stage.account.user.profile;
+    (profile.first_name, profile.last_name) = ("Ana".into(), "Núñez".into());
     let mut erasure = stage.ask();
     stage.now += TimeDelta::days(7);
     assert!(stage.erase(&mut erasure));
@@ -60,6 +62,7 @@ fn s12_an_erased_account_is_a_tombstone_whose_seat_is_free() {
     assert_eq!(user.credential, Credential::None);
     assert_eq!(stage.changes.seats.last().unwrap().change, -1);
     assert!(erasure.note.is_empty() && erasure.traces.contains(ADDRESS));
+    assert!(erasure.names.contains("ana núñez") && erasure.names.contains("núñez, ana"));
     assert!(!stage.erase(&mut erasure), "done once");
     assert!(stage.account.deliveries.iter().all(|it| !it.state.name().is_live()));
     let update = ProfileUpdate::default();
@@ -116,7 +119,7 @@ fn u9_the_certificate_is_issued_once_and_names_who_did_not_acknowledge() {
     stage.erase(&mut erasure);
     stage.announce(&mut erasure, &["mail-archive", "progress"]);
     assert_eq!(erasure.state, ErasureState::Announced);
-    assert!(erasure.traces.is_empty() && erasure.external_id.is_none());
+    assert!(erasure.traces.is_empty() && erasure.external_id.is_none() && erasure.names.is_empty());
     let act = by("progress", stage.now);
     let changes = &mut stage.changes;
     let unknown = erasure.acknowledge("shop", &stage.account, seal, &act, changes);
