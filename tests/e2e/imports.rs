@@ -148,10 +148,8 @@ fn an_update_that_would_deactivate_too_many_is_stopped_and_a_dry_run_tells() -> 
             users.push(stage.active(name).await?.user_id);
         }
         let rows = |suspended: &str| {
-            ["ana", "bo", "cy"]
-                .iter()
-                .map(|name| format!("{};{suspended}\n", stage.address(name)))
-                .collect::<String>()
+            let rows = ["ana", "bo", "cy"].map(|name| format!("{};{suspended}\n", stage.address(name)));
+            rows.concat()
         };
         let file = format!("email;suspended\n{}", rows("1"));
         let update = || stage.importing(ImportMode::Update);
@@ -198,11 +196,10 @@ fn an_invitation_by_file_adds_to_whoever_waits_and_names_whoever_is_shut_out() -
         stage.deactivate(&bo).await?;
         stage.active("cy").await?;
 
-        let rows: String = addresses
-            .iter()
-            .map(|address| format!("{address};Choir;coach;Band;2099-06-30\n"))
-            .collect();
-        let second = format!("email;groups;roles;labels;expires\n{rows}");
+        let rows = addresses
+            .each_ref()
+            .map(|address| format!("{address};Choir;coach;Band;2099-06-30\n"));
+        let second = format!("email;groups;roles;labels;expires\n{}", rows.concat());
         let job = stage.import(stage.importing(ImportMode::Invite), &second).await?;
         assert_eq!(
             (job.changed_count, job.skipped_count, job.unchanged_count),

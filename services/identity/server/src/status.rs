@@ -40,7 +40,7 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::UserErased(_) => (Code::FailedPrecondition, ErrorReason::UserErased),
         Refusal::OwnStatus => (Code::FailedPrecondition, ErrorReason::OwnStatus),
         Refusal::AddressSuppressed(_) => (Code::FailedPrecondition, ErrorReason::AddressSuppressed),
-        Refusal::VersionMismatch { .. } => (Code::Aborted, ErrorReason::VersionMismatch),
+        Refusal::VersionMismatch { .. } | Refusal::ChangedSince(_) => (Code::Aborted, ErrorReason::VersionMismatch),
         Refusal::RequestIdReused => (Code::InvalidArgument, ErrorReason::RequestIdReused),
         Refusal::InvitationNotUsable => (Code::FailedPrecondition, ErrorReason::InvitationNotUsable),
         Refusal::InvitationClosed => (Code::FailedPrecondition, ErrorReason::InvitationClosed),
@@ -71,7 +71,6 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
             (Code::FailedPrecondition, ErrorReason::CannotBeUndone)
         }
         Refusal::NoLongerMatches(_) => (Code::FailedPrecondition, ErrorReason::NoLongerMatches),
-        Refusal::ChangedSince(_) => (Code::Aborted, ErrorReason::VersionMismatch),
         Refusal::FileNotReadable(_) => (Code::InvalidArgument, ErrorReason::FileNotReadable),
         Refusal::SafetyStop { .. } => (Code::FailedPrecondition, ErrorReason::SafetyStop),
         Refusal::WaitsForSeat(_) => (Code::FailedPrecondition, ErrorReason::WaitsForSeat),

@@ -85,7 +85,7 @@ impl JobRunner {
         };
         let (tenant, id) = (job.tenant, job.id);
         let ahead = ahead.filter(|ahead| ahead.job == job);
-        let done = self.turn(job, ahead, tries).await;
+        let done = Box::pin(self.turn(job, ahead, tries)).await;
         store.release_job(tenant, id, &self.owner).await?;
         done.map(Some)
     }

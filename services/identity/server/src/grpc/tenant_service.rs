@@ -169,7 +169,7 @@ impl TenantService for App {
             changes.tenants.insert(id, Arc::clone(&tenant));
             let act = mutation.act(world.now);
             changes.events.push(Event {
-                changed_fields: paths.iter().map(|path| (*path).to_owned()).collect(),
+                changed_fields: paths.clone(),
                 ..act.event(EventType::TenantUpdated, id, None)
             });
             // There may be seats now for whoever waits.

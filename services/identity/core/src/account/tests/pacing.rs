@@ -312,7 +312,7 @@ fn b8_b15_turns_of_the_night_keep_their_places_in_the_morning() {
             stage.now
         };
         arrange(&mut stage, |settings| {
-            settings.quiet_hours = QuietHours::parse(start, end)
+            settings.quiet_hours = QuietHours::parse(start, end);
         });
         pause(&mut stage);
         resume(&mut stage);
