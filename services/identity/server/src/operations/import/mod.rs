@@ -24,6 +24,7 @@ use super::bulk;
 use super::world::World;
 use crate::grpc::role_service::{check_placement, placement_keys};
 use crate::judge::Asking;
+use crate::status::refused_item;
 
 /// A row as it is kept until its turn comes: judged, with groups and roles found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,7 +156,12 @@ pub(crate) fn deal(
         };
     }
     let rowing = Rowing { how, kept: &kept, act };
-    match rowing.row(world, asking, changes) {
+    let done = rowing.row(world, asking, changes);
+    if let Err(refusal) = &done {
+        let refused = refused_item(how.tenant, rowing.found(world), refusal);
+        changes.refused.extend(refused);
+    }
+    match done {
         Ok((user, detail)) if detail.is_empty() => ItemResult {
             user,
             detail: "already there".into(),
@@ -194,9 +200,7 @@ impl Rowing<'_> {
         let placement = self.kept.placement();
         check_placement(world, tenant, &placement, asking)?;
         self.permit_placement(&placement, asking)?;
-        let by_id = self.kept.external_id.as_ref();
-        let by_id = by_id.and_then(|id| world.loaded.external_ids.get(&(tenant, id.clone())).copied());
-        let by_email = world.loaded.emails.get(&(tenant, email.key().to_owned())).copied();
+        let (by_id, by_email) = (self.by_id(world), self.by_email(world, &email));
         let seats = world.seats(tenant);
         let taken = seats.counts();
         let mut own = Changeset::default();
@@ -229,6 +233,22 @@ impl Rowing<'_> {
             changes.extend(own);
         }
         Ok(done)
+    }
+
+    fn by_id(&self, world: &World) -> Option<UserId> {
+        let id = self.kept.external_id.clone()?;
+        world.loaded.external_ids.get(&(self.how.tenant, id)).copied()
+    }
+
+    fn by_email(&self, world: &World, email: &EmailAddress) -> Option<UserId> {
+        let key = (self.how.tenant, email.key().to_owned());
+        world.loaded.emails.get(&key).copied()
+    }
+
+    /// Whom the row is about, as far as they are there.
+    fn found(&self, world: &World) -> Option<UserId> {
+        let email = EmailAddress::parse(&self.kept.email).ok();
+        self.by_id(world).or_else(|| self.by_email(world, &email?))
     }
 
     /// Groups that they are put into, and roles that they are given, are asked about one by one (L6, L9).
