@@ -41,6 +41,7 @@ impl Office {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the requests have it")]
 fn trial() -> Option<api::MutationOptions> {
     Some(api::MutationOptions {
         validate_only: true,
@@ -124,7 +125,7 @@ async fn items_of_jobs(office: &Office) -> Result<()> {
     };
     let started = office.admin()?.bulk().start_bulk(request).await?.into_inner();
     let own = ("OWN_STATUS".to_owned(), office.admin.clone());
-    assert_eq!(office.refusals("Job/deactivate", 1).await?, [own.clone()]);
+    assert_eq!(office.refusals("Job/deactivate", 1).await?, std::slice::from_ref(&own));
     let entries = office.of_method("Job/deactivate").await?;
     let refused = entries
         .iter()
