@@ -141,6 +141,7 @@ fn a_url_that_cannot_be_used_is_named_by_its_key_without_its_password() -> Resul
     cases.push((IDENTITY, "links.key", PASSWORD));
     cases.push((IDENTITY, "audit.key", PASSWORD));
     cases.push((IDENTITY, "audit.former_keys", PASSWORD));
+    cases.push((IDENTITY, "links.retired_keys", PASSWORD));
     cases.push((IDENTITY, "links.accept_url", "https://learn.example/accept"));
     cases.push((IDENTITY, "grpc.allowed_origins", "admin.example"));
     cases.push((IDENTITY, "mail.from_address", "Usher <no-reply@usher.example>"));

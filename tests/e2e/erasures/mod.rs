@@ -1,6 +1,7 @@
 //! Erasures: their whole course with the moved clock, as those see them who ask, approve, acknowledge and keep the certificate
 //! (S12, U9, U10).
 
+mod planting;
 mod traces;
 
 use std::ops::Deref;

@@ -124,6 +124,17 @@ pub struct StoredResponse {
     pub at: Timestamp,
 }
 
+/// An item of a call or a job that was refused among others, for a reason that the audit log is told of (B14).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Whose.
+    pub tenant: TenantId,
+    /// About whom, where they have an account.
+    pub user: Option<UserId>,
+    /// A reason of the API's errors.
+    pub outcome: &'static str,
+}
+
 /// Everything that a transaction is to write. Later values of the same row replace earlier ones.
 #[derive(Debug, Clone, Default)]
 pub struct Changeset {
@@ -179,6 +190,8 @@ pub struct Changeset {
     pub erased_addresses: BTreeMap<(TenantId, Vec<u8>), Timestamp>,
     /// Events, in order.
     pub events: Vec<Event>,
+    /// Items that were refused: become entries of the audit log.
+    pub refused: Vec<Refused>,
     /// What is written into the audit log (B14).
     pub audit: Vec<AuditRow>,
     /// Answers to keep.
@@ -212,6 +225,7 @@ impl Changeset {
             && self.subscribers.is_empty()
             && self.erased_addresses.is_empty()
             && self.events.is_empty()
+            && self.refused.is_empty()
             && self.audit.is_empty()
             && self.responses.is_empty()
     }
@@ -300,6 +314,7 @@ impl Changeset {
         self.subscribers.extend(later.subscribers);
         self.erased_addresses.extend(later.erased_addresses);
         self.events.extend(later.events);
+        self.refused.extend(later.refused);
         self.audit.extend(later.audit);
         self.responses.extend(later.responses);
     }

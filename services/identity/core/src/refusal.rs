@@ -151,6 +151,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether it is whoever acts who may not: said of an item among others, the audit log is told (B14).
+    pub fn is_of_the_actor(&self) -> bool {
+        matches!(
+            self,
+            Self::PermissionDenied { .. } | Self::ActorNotActive(_) | Self::OwnStatus | Self::SameApprover
+        )
+    }
+
     /// A refusal for one fault.
     pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::InvalidFields(vec![FieldViolation::new(field, description)])

@@ -2,7 +2,7 @@
 //! secret rests in the database or travels through the broker.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
@@ -22,17 +22,29 @@ pub struct LinkKey {
     pub secret: Vec<u8>,
 }
 
+impl LinkKey {
+    fn check(&self) -> Result<(), String> {
+        let (id, length) = (self.id, self.secret.len());
+        if length < MIN_KEY {
+            return Err(format!("key {id} has {length} octets; at least {MIN_KEY} are needed"));
+        }
+        Ok(())
+    }
+}
+
 impl std::fmt::Debug for LinkKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "LinkKey {}", self.id)
     }
 }
 
-/// The keys: the first signs, all verify. Two live during rotation.
+/// The keys: the first signs, it and the former one verify. Two live during rotation. Of those before, which open nothing any more,
+/// the digests are known that were kept for good.
 #[derive(Debug, Clone)]
 pub struct LinkKeys {
     signing: LinkKey,
     former: Option<LinkKey>,
+    retired: Vec<LinkKey>,
 }
 
 /// What a link's token says, once its signature was verified.
@@ -51,18 +63,42 @@ impl LinkKeys {
     /// Keys with at least 32 octets each, with different ids.
     pub fn try_new(signing: LinkKey, former: Option<LinkKey>) -> Result<Self, String> {
         for key in std::iter::once(&signing).chain(former.as_ref()) {
-            if key.secret.len() < MIN_KEY {
-                return Err(format!(
-                    "key {} has {} octets; at least {MIN_KEY} are needed",
-                    key.id,
-                    key.secret.len()
-                ));
-            }
+            key.check()?;
         }
         if former.as_ref().is_some_and(|key| key.id == signing.id) {
             return Err("the two keys have the same id; give the new one another".into());
         }
-        Ok(Self { signing, former })
+        let retired = Vec::new();
+        Ok(Self {
+            signing,
+            former,
+            retired,
+        })
+    }
+
+    /// With the keys before these two: for digests only.
+    pub fn with_retired(mut self, retired: Vec<LinkKey>) -> Result<Self, String> {
+        for key in retired {
+            key.check()?;
+            if self.all().any(|known| known.id == key.id) {
+                return Err(format!("two keys have the number {}; each has one of its own", key.id));
+            }
+            self.retired.push(key);
+        }
+        Ok(self)
+    }
+
+    /// Retired keys from one text: `NUMBER:BASE64`, separated by blanks or line breaks.
+    pub fn parse_retired(text: &str) -> Result<Vec<LinkKey>, String> {
+        let key = |part: &str| {
+            let (id, secret) = part.split_once(':')?;
+            Some(LinkKey {
+                id: id.parse().ok()?,
+                secret: STANDARD.decode(secret).ok()?,
+            })
+        };
+        let keys: Option<Vec<LinkKey>> = text.split_whitespace().map(key).collect();
+        keys.ok_or_else(|| "must be NUMBER:BASE64, separated by blanks".to_owned())
     }
 
     /// The token of an invitation's link.
@@ -123,18 +159,21 @@ impl LinkKeys {
             .any(|key| bool::from(tag(key, &[purpose.as_bytes(), body])[..16].ct_eq(seal)))
     }
 
-    /// A digest that is kept for good: the number of the key, then HMAC-SHA-256. Under a key that was taken out of use it
-    /// is of no meaning any more.
+    /// A digest that is kept for good: the number of the key, then HMAC-SHA-256. Under a key that is not there any more, nor among
+    /// the retired ones, it is of no meaning.
     pub fn digest(&self, purpose: &str, body: &[u8]) -> Vec<u8> {
         digest(&self.signing, purpose, body)
     }
 
     /// The same under each of the keys: what a body is found by.
     pub fn digests(&self, purpose: &str, body: &[u8]) -> Vec<Vec<u8>> {
+        self.all().map(|key| digest(key, purpose, body)).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &LinkKey> {
         std::iter::once(&self.signing)
             .chain(self.former.as_ref())
-            .map(|key| digest(key, purpose, body))
-            .collect()
+            .chain(&self.retired)
     }
 
     fn key(&self, id: u8) -> Option<&LinkKey> {
@@ -229,6 +268,45 @@ mod tests {
         assert_eq!(rotating.verify(TenantId(Uuid::nil()), &old), None);
         let after = LinkKeys::try_new(key(2), None).unwrap();
         assert_eq!(after.verify(tenant, &old), None);
+    }
+
+    /// S12, U9: whoever comes back is known, and a certificate holds, however often the key was changed since; links do not.
+    #[test]
+    fn a_digest_is_known_as_long_as_its_key_is_kept_as_a_retired_one_which_opens_nothing() {
+        let tenant = TenantId(Uuid::from_u128(7));
+        let token = InvitationToken {
+            invitation: InvitationId(Uuid::from_u128(8)),
+            generation: 1,
+        };
+        let first = LinkKeys::try_new(key(1), None).unwrap();
+        let (link, kept) = (first.sign(tenant, token), first.digest("address", b"ana@example.org"));
+        let password = first.one_time_password(tenant, UserId(Uuid::nil()), 1);
+        let third = LinkKeys::try_new(key(3), Some(key(2))).unwrap();
+        let knows = |keys: &LinkKeys| keys.digests("address", b"ana@example.org").contains(&kept);
+        assert!(!knows(&third));
+        let text = format!("1:{} \n", STANDARD.encode([1; 32]));
+        let retired = LinkKeys::parse_retired(&text).unwrap();
+        let third = third.with_retired(retired).unwrap();
+        assert!(knows(&third));
+        assert_eq!(third.verify(tenant, &link), None);
+        assert!(!third.is_one_time_password(tenant, UserId(Uuid::nil()), 1, &password));
+    }
+
+    #[test]
+    fn retired_keys_are_read_from_one_text_and_have_numbers_of_their_own() {
+        let keys = || LinkKeys::try_new(key(3), Some(key(2))).unwrap();
+        assert_eq!(LinkKeys::parse_retired("").unwrap().len(), 0);
+        for text in ["1", "x:MDEy", "256:MDEy", "1:?"] {
+            assert!(LinkKeys::parse_retired(text).is_err(), "{text}");
+        }
+        for wrong in [vec![key(2)], vec![key(3)], vec![key(1), key(1)]] {
+            assert!(keys().with_retired(wrong).is_err());
+        }
+        let short = LinkKey {
+            id: 1,
+            secret: vec![0; 31],
+        };
+        assert!(keys().with_retired(vec![short]).is_err());
     }
 
     #[test]

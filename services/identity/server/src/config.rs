@@ -143,6 +143,8 @@ pub struct Links {
     #[serde(default, deserialize_with = "if_set")]
     pub former_key: Option<Secret>,
     pub former_key_id: u8,
+    #[serde(default, deserialize_with = "if_set")]
+    pub retired_keys: Option<Secret>,
     pub accept_url: String,
     pub sign_in_url: String,
 }
@@ -240,7 +242,11 @@ impl Links {
             .as_ref()
             .map(|secret| key("links.former_key", self.former_key_id, secret))
             .transpose()?;
-        LinkKeys::try_new(signing, former).map_err(|fault| ConfigError::invalid("links.key", fault))
+        let keys = LinkKeys::try_new(signing, former).map_err(|fault| ConfigError::invalid("links.key", fault))?;
+        let retired = self.retired_keys.as_ref().map_or("", |keys| keys.expose());
+        LinkKeys::parse_retired(retired)
+            .and_then(|retired| keys.with_retired(retired))
+            .map_err(|fault| ConfigError::invalid("links.retired_keys", fault))
     }
 
     /// Refuses a page address without its places.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+use usher_core::change::Refused;
+use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::StoreError;
 use usher_core::refusal::Refusal;
 use usher_proto::identity::v1::{ErrorReason, ItemRefusal};
@@ -84,6 +86,15 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::SubscriberNotFound(_) => (Code::NotFound, ErrorReason::SubscriberNotFound),
         Refusal::SeatLimit { .. } => (Code::ResourceExhausted, ErrorReason::SeatLimit),
     }
+}
+
+/// What the audit log is told of an item that was refused among others; `None`: nothing (B14).
+pub(crate) fn refused_item(tenant: TenantId, user: Option<UserId>, refusal: &Refusal) -> Option<Refused> {
+    refusal.is_of_the_actor().then(|| Refused {
+        tenant,
+        user,
+        outcome: reason_name(classify(refusal).1),
+    })
 }
 
 /// A refusal as a status.

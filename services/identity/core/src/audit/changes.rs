@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{AuditEntry, AuditKeys, DONE, FieldChange};
-use crate::change::{Changeset, USHER};
+use crate::change::{Changeset, Refused, USHER};
 use crate::clock::Timestamp;
 use crate::delivery::DeliveryStateName;
 use crate::erasure::ErasureState;
@@ -202,11 +202,34 @@ pub fn changes(
             push(fields, "total", None, Some(job.total.to_string()));
         }
     }
-    found
+    let done = found
         .into_iter()
         .filter(|(_, details)| !details.is_empty())
-        .map(|((tenant, about), details)| entry(tenant, &about, details, origin, at))
+        .map(|((tenant, about), details)| entry(tenant, &about, details, origin, at));
+    done.chain(written.refused.iter().map(|refused| refusal(refused, origin, at)))
         .collect()
+}
+
+/// One item among others, which was refused.
+pub fn refusal(refused: &Refused, origin: &Origin, at: Timestamp) -> AuditEntry {
+    let actor = match &origin.who {
+        Who::Named(name) => name.clone(),
+        Who::Subject => refused.user.map_or_else(|| USHER.into(), |user| user.to_string()),
+    };
+    AuditEntry {
+        tenant: refused.tenant,
+        at,
+        actor,
+        caller: origin.caller.clone(),
+        method: origin.method.clone(),
+        permission: origin.permission.clone(),
+        outcome: refused.outcome.into(),
+        subject: refused.user,
+        job: origin.job,
+        reason: origin.reason.clone(),
+        request_id: origin.request_id.clone(),
+        details: Vec::new(),
+    }
 }
 
 fn entry(tenant: TenantId, about: &About, details: Vec<FieldChange>, origin: &Origin, at: Timestamp) -> AuditEntry {
@@ -551,5 +574,24 @@ mod tests {
                 "{name} is not told of who is new"
             );
         }
+    }
+
+    /// B14: an item that is refused among others is told beside what was done to the others.
+    #[test]
+    fn b14_items_that_are_refused_are_entries_beside_what_was_done() {
+        let mut written = writing(person());
+        written.refused.push(Refused {
+            tenant: TenantId(Uuid::nil()),
+            user: Some(UserId(Uuid::max())),
+            outcome: "OWN_STATUS",
+        });
+        let entries = told(None, &written);
+        let outcomes: Vec<_> = entries.iter().map(|it| (it.outcome.as_str(), it.subject)).collect();
+        let expected = [
+            (DONE, Some(UserId(Uuid::nil()))),
+            ("OWN_STATUS", Some(UserId(Uuid::max()))),
+        ];
+        assert_eq!(outcomes, expected);
+        assert_eq!(entries[1].method, "UserService/UpdateUser");
     }
 }

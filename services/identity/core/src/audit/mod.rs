@@ -17,7 +17,7 @@ mod verify;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use changes::{Known, Origin, Who, changes};
+pub use changes::{Known, Origin, Who, changes, refusal};
 pub use keys::{AuditKey, AuditKeys, MIN_KEY, hex};
 pub use verify::{Anchor, Fault, FaultKind, Verdict, Verifier};
 

@@ -84,10 +84,11 @@ where
                 .as_ref()
                 .ok()
                 .map(|answer| Status::from_header_map(answer.headers()));
-            if let (Some(status), Some(recorder)) = (told, recorder)
-                && let Some(outcome) = outcome(&call, status.as_ref(), &recorder)
-            {
-                recorder.record(&call, &outcome).await;
+            if let (Some(status), Some(recorder)) = (told, recorder) {
+                recorder.record_refused(&call).await;
+                if let Some(outcome) = outcome(&call, status.as_ref(), recorder.service_reads) {
+                    recorder.record(&call, &outcome).await;
+                }
             }
             answer
         })
@@ -95,7 +96,7 @@ where
 }
 
 /// What is written down of a call that ended so; `None`: nothing.
-fn outcome(call: &Call, status: Option<&Status>, recorder: &Recorder) -> Option<String> {
+fn outcome(call: &Call, status: Option<&Status>, service_reads: bool) -> Option<String> {
     let kind = kind(&call.method);
     let hidden = call.noted.lock().is_ok_and(|noted| noted.hidden_refusal);
     if hidden {
@@ -105,9 +106,10 @@ fn outcome(call: &Call, status: Option<&Status>, recorder: &Recorder) -> Option<
         None => {
             let by_person = matches!(Caller::named(&call.actor), Caller::User(_));
             let is_read = match kind {
-                Kind::Read => by_person || recorder.service_reads,
+                Kind::Read => by_person || service_reads,
+                Kind::Change => (by_person || service_reads) && call.only_reads(),
                 Kind::ReadsAudit => true,
-                Kind::Change | Kind::Other => false,
+                Kind::Other => false,
             };
             is_read.then(|| DONE.into())
         }
@@ -132,4 +134,71 @@ fn caller_of(headers: &HeaderMap) -> String {
     let named = headers.get("x-user-agent").or_else(|| headers.get("user-agent"));
     let text = named.and_then(|value| value.to_str().ok()).unwrap_or_default();
     text.chars().take(MAX_CALLER).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use usher_core::change::Refused;
+    use usher_core::ids::{TenantId, UserId};
+    use uuid::Uuid;
+
+    use super::super::{note_trail, note_user};
+    use super::*;
+    use crate::operations::engine::Trail;
+
+    /// How a call that succeeded is written down, and its items that were refused.
+    async fn told(method: &str, actor: &str, about_one: bool, trail: Trail) -> (Option<String>, Vec<String>) {
+        let call = Arc::new(Call {
+            method: method.into(),
+            actor: actor.into(),
+            caller: String::new(),
+            noted: Mutex::new(Noted::default()),
+        });
+        let handler = async {
+            if about_one {
+                note_user(TenantId(Uuid::nil()), UserId(Uuid::nil()));
+            }
+            note_trail(trail);
+        };
+        CALL.scope(Arc::clone(&call), handler).await;
+        let refused = call.refused(chrono::DateTime::UNIX_EPOCH);
+        let refused = refused.into_iter().map(|entry| entry.outcome).collect();
+        (outcome(&call, None, false), refused)
+    }
+
+    /// B14: a status that is asked for and holds already answers the whole account; so does a repeat, and a mere try.
+    #[tokio::test]
+    async fn b14_a_change_that_changes_nothing_is_a_read_of_the_person() {
+        let person = Uuid::from_u128(7).to_string();
+        let trail = |written| Trail {
+            written,
+            refused: Vec::new(),
+        };
+        for (actor, about_one, written, expected) in [
+            (person.as_str(), true, false, Some(DONE)),
+            (person.as_str(), true, true, None),
+            (person.as_str(), false, false, None),
+            ("a-service", true, false, None),
+        ] {
+            let (outcome, _) = told("UserService/ReactivateUser", actor, about_one, trail(written)).await;
+            assert_eq!(outcome.as_deref(), expected, "{actor} {about_one} {written}");
+        }
+    }
+
+    /// B14: what is only tried writes nothing; that an item was refused is written down all the same.
+    #[tokio::test]
+    async fn b14_items_that_are_refused_while_nothing_is_written_are_told() {
+        let trail = Trail {
+            written: false,
+            refused: vec![Refused {
+                tenant: TenantId(Uuid::nil()),
+                user: None,
+                outcome: "PERMISSION_DENIED",
+            }],
+        };
+        let (_, refused) = told("InvitationService/InviteUsers", "a-service", false, trail).await;
+        assert_eq!(refused, ["PERMISSION_DENIED"]);
+    }
 }

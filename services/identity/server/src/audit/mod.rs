@@ -1,4 +1,5 @@
-//! What the audit log (B14) is told beside changes, which the engine tells it: refusals, and who read whose data.
+//! What the audit log (B14) is told beside changes, which the engine tells it: refusals, and who read whose data. A call that could
+//! have changed something and did not, but was answered somebody's data, is a read of them.
 //!
 //! A layer around every call knows the method, who calls and how it ended; what it cannot see (the tenant, the subject, what
 //! was read) handlers note on the way. So an RPC can forget the detail, but not the entry.
@@ -10,13 +11,15 @@ mod recorder;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use usher_authorization::permission_of;
-use usher_core::audit::{AuditEntry, FieldChange, Origin, hex};
+use usher_core::audit::{AuditEntry, FieldChange, Origin, Who, hex, refusal};
+use usher_core::change::Refused;
 use usher_core::clock::Timestamp;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::token::LinkKeys;
 
 pub(crate) use self::layer::AuditLayer;
 pub(crate) use self::recorder::Recorder;
+use crate::operations::engine::Trail;
 
 tokio::task_local! {
     static CALL: Arc<Call>;
@@ -41,10 +44,37 @@ struct Noted {
     reason: String,
     request_id: String,
     hidden_refusal: bool,
+    /// The engine wrote entries of it.
+    written: bool,
+    refused: Vec<Refused>,
     details: Vec<FieldChange>,
 }
 
 impl Call {
+    /// Whether it was carried out and changed nothing, while it was answered what there is: a read of that.
+    fn only_reads(&self) -> bool {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.details.is_empty() && noted.subject.is_some() {
+            noted.details.push(FieldChange::new("count", None, Some("1".into())));
+        }
+        !noted.written && !noted.details.is_empty()
+    }
+
+    /// What is written down about the items that were refused while nothing was to be changed.
+    fn refused(&self, at: Timestamp) -> Vec<AuditEntry> {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = std::mem::take(&mut noted.refused);
+        let origin = Origin {
+            who: Who::Named(self.actor.clone()),
+            caller: self.caller.clone(),
+            permission: permission_name(&self.method),
+            reason: noted.reason.clone(),
+            request_id: noted.request_id.clone(),
+            ..Origin::usher(self.method.clone())
+        };
+        refused.iter().map(|refused| refusal(refused, &origin, at)).collect()
+    }
+
     /// What is written down about it, if it is known whose it is.
     fn entry(&self, outcome: &str, at: Timestamp) -> Option<AuditEntry> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -92,6 +122,14 @@ pub(crate) fn note_options(reason: &str, request_id: &str) {
     note(|noted| {
         reason.clone_into(&mut noted.reason);
         request_id.clone_into(&mut noted.request_id);
+    });
+}
+
+/// What the engine wrote of it, and did not write.
+pub(crate) fn note_trail(trail: Trail) {
+    note(|noted| {
+        noted.written |= trail.written;
+        noted.refused.extend(trail.refused);
     });
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use tokio::sync::{mpsc, oneshot};
-use usher_core::audit::{AuditKeys, AuditRow};
+use usher_core::audit::{AuditEntry, AuditKeys, AuditRow};
 use usher_core::clock::Clock;
 use usher_core::ids::TenantId;
 use usher_core::ports::{Store, StoreError};
@@ -67,9 +67,19 @@ impl Recorder {
 
     /// Takes what is to be written down about a call; waits while too much waits.
     pub(super) async fn record(&self, call: &Call, outcome: &str) {
-        let Some(entry) = call.entry(outcome, self.clock.now()) else {
-            return;
-        };
+        if let Some(entry) = call.entry(outcome, self.clock.now()) {
+            self.put(entry).await;
+        }
+    }
+
+    /// The same, of its items that were refused and not written down with a change.
+    pub(super) async fn record_refused(&self, call: &Call) {
+        for entry in call.refused(self.clock.now()) {
+            self.put(entry).await;
+        }
+    }
+
+    async fn put(&self, entry: AuditEntry) {
         if !self.is_tenant(entry.tenant).await {
             return;
         }

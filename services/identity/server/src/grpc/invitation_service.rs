@@ -28,7 +28,7 @@ use usher_proto::identity::v1::{
 };
 
 use crate::app::App;
-use crate::audit::note_read;
+use crate::audit::{note_detail, note_read, note_user};
 use crate::authorize::Caller;
 use crate::call::{account_keys, finish, tenant as parse_tenant};
 use crate::convert;
@@ -39,7 +39,7 @@ use crate::operations::world::World;
 use crate::page::{Question, instant_key};
 use crate::parse::{Faults, check_ahead};
 use crate::render;
-use crate::status::{item, refused};
+use crate::status::{item, refused, refused_item};
 
 /// Addresses of one call at most.
 const MAX_ADDRESSES: usize = 1_000;
@@ -97,12 +97,18 @@ impl InvitationService for App {
             let mut results = Vec::with_capacity(items.len());
             for item in &items {
                 let outcome = match &item.email {
-                    Ok(email) => batch
-                        .invite(email, asking.as_mut(), world, &act, changes)
-                        .map(|invited| Invited {
-                            erased_before: invited.created && world.was_erased(tenant, email.key()),
-                            ..invited
-                        }),
+                    Ok(email) => {
+                        let known = world.loaded.emails.get(&(tenant, email.key().to_owned())).copied();
+                        batch
+                            .invite(email, asking.as_mut(), world, &act, changes)
+                            .map(|invited| Invited {
+                                erased_before: invited.created && world.was_erased(tenant, email.key()),
+                                ..invited
+                            })
+                            .inspect_err(|refusal| {
+                                changes.refused.extend(refused_item(tenant, known, refusal));
+                            })
+                    }
                     Err(fault) => Err(Refusal::field("addresses", format!("{}: {fault}", item.text))),
                 };
                 results.push(InviteResult {
@@ -122,7 +128,9 @@ impl InvitationService for App {
             })
         });
         command.weight = weight;
-        Ok(Response::new(self.engine.run(command).await?))
+        let answer = self.engine.run(command).await?;
+        note_known(tenant, &answer);
+        Ok(Response::new(answer))
     }
 
     async fn send_invitation(
@@ -508,6 +516,23 @@ fn addresses(text: &str, faults: &mut Faults) -> Vec<Item> {
         items.clear();
     }
     items
+}
+
+/// Whose accounts the answer tells: it is a read of them where nothing was changed (B14).
+fn note_known(tenant: TenantId, answer: &InviteUsersResponse) {
+    let invited = answer.results.iter().filter_map(|result| match &result.outcome {
+        Some(invite_result::Outcome::Invited(invited)) if !invited.created => invited.user.as_ref(),
+        _ => None,
+    });
+    let known: Vec<UserId> = invited
+        .filter_map(|user| Some(UserId(user.user_id.parse().ok()?)))
+        .collect();
+    if let [one] = known.as_slice() {
+        note_user(tenant, *one);
+    }
+    if !known.is_empty() {
+        note_detail("count", known.len().to_string());
+    }
 }
 
 fn item_outcome(outcome: Result<Invited, Refusal>) -> invite_result::Outcome {

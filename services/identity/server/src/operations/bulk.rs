@@ -18,7 +18,7 @@ use super::import;
 use super::world::World;
 use crate::grpc::role_service::check_exists;
 use crate::judge::Asking;
-use crate::status::{classify, item as told};
+use crate::status::{classify, item as told, refused_item};
 
 /// What the items of a chunk need: their accounts, and whatever the action puts them into.
 pub(crate) fn keys(tenant: TenantId, action: &JobAction, items: &[ItemInput]) -> Keys {
@@ -127,10 +127,12 @@ pub(crate) fn deal(
             };
             import::deal(how, item, world, asker, act, changes)
         }
-        (_, Some(user)) => told_of(
-            item,
-            one(action, (item, fits), (tenant, user), world, asker, act, changes),
-        ),
+        (_, Some(user)) => {
+            let done = one(action, (item, fits), (tenant, user), world, asker, act, changes);
+            let refused = done.as_ref().err().and_then(|it| refused_item(tenant, Some(user), it));
+            changes.refused.extend(refused);
+            told_of(item, done)
+        }
         (_, None) => refused(item, &Refusal::UserNotFound(String::new())),
     }));
     done.unwrap_or_else(|_panic| {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument as _;
 use usher_core::audit::{AuditKeys, Origin};
-use usher_core::change::{Changeset, StoredResponse};
+use usher_core::change::{Changeset, Refused, StoredResponse};
 use usher_core::clock::Clock;
 use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::{Keys, Store, StoreError};
@@ -213,7 +213,11 @@ impl Engine {
                 .map_err(|_| Failure::Internal("the writer has stopped".into()))?;
         }
         match tokio::time::timeout(DEADLINE, receiver).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => {
+                let (answer, trail) = outcome?;
+                crate::audit::note_trail(trail);
+                Ok(answer)
+            }
             Ok(Err(_)) => Err(Failure::Internal("the writer dropped the call".into())),
             Err(_) => Err(Failure::Late),
         }
@@ -263,9 +267,9 @@ impl Engine {
             span: tracing::Span::current(),
         });
         tokio::spawn(one(Arc::clone(&self.shared), job).in_current_span());
-        receiver
-            .await
-            .map_err(|_| Failure::Internal("the transaction was dropped".into()))?
+        let outcome = receiver.await;
+        let (answer, _) = outcome.map_err(|_| Failure::Internal("the transaction was dropped".into()))??;
+        Ok(answer)
     }
 
     /// The same account always goes to the same writer, so that writers rarely wait for each other's locks.
@@ -297,10 +301,21 @@ trait Job: Send {
     fn span(&self) -> &tracing::Span;
 }
 
+/// What a command that was answered leaves in the audit log.
+#[derive(Debug, Default)]
+pub(crate) struct Trail {
+    /// There are entries of it.
+    pub(crate) written: bool,
+    /// Items that were refused, of a command that writes nothing.
+    pub(crate) refused: Vec<Refused>,
+}
+
+type Outcome<T> = Result<(T, Trail), Failure>;
+
 struct TypedJob<T, D> {
     command: Command<D>,
-    outcome: Option<Result<T, Failure>>,
-    reply: Option<oneshot::Sender<Result<T, Failure>>>,
+    outcome: Option<Outcome<T>>,
+    reply: Option<oneshot::Sender<Outcome<T>>>,
     span: tracing::Span,
 }
 
@@ -309,9 +324,9 @@ where
     T: Answer,
     D: Fn(&mut World, &mut Changeset) -> Result<T, Refusal> + Send + Sync + 'static,
 {
-    fn outcome(&self, world: &mut World, changes: &mut Changeset, ledger: &mut Ledger<'_>) -> Result<T, Failure> {
+    fn outcome(&self, world: &mut World, changes: &mut Changeset, ledger: &mut Ledger<'_>) -> Outcome<T> {
         if let Some(answer) = self.earlier(world)? {
-            return Ok(answer);
+            return Ok((answer, Trail::default()));
         }
         let mut own = Changeset::default();
         let seats: Vec<(Seats, SeatCounts)> = world
@@ -334,6 +349,10 @@ where
         if !self.command.validate_only {
             ledger.write(&mut own, &self.command.origin, world.now);
         }
+        let trail = Trail {
+            written: !own.audit.is_empty(),
+            refused: std::mem::take(&mut own.refused),
+        };
         if let Some(repeatable) = &self.command.repeatable {
             let stored = StoredResponse {
                 tenant: repeatable.tenant,
@@ -349,7 +368,7 @@ where
             own.responses.push(stored);
         }
         changes.extend(own);
-        Ok(answer)
+        Ok((answer, trail))
     }
 
     /// What the first call with this id was answered (B1).

@@ -22,6 +22,7 @@ pub(super) struct Ledger<'a> {
 impl Ledger<'_> {
     pub(super) fn write(&mut self, own: &mut Changeset, origin: &Origin, now: Timestamp) {
         let entries = audit::changes(&self.known, own, origin, now, self.keys);
+        own.refused.clear();
         if self.goes_on {
             self.known.learn(own);
         }

@@ -47,9 +47,7 @@ impl Rowing<'_> {
         let email =
             EmailAddress::parse(&self.kept.email).map_err(|fault| Refusal::field("email", fault.to_string()))?;
         let placement = self.kept.placement();
-        let by_id = self.kept.external_id.as_ref();
-        let by_id = by_id.and_then(|id| world.loaded.external_ids.get(&(tenant, id.clone())).copied());
-        let by_email = world.loaded.emails.get(&(tenant, email.key().to_owned())).copied();
+        let (by_id, by_email) = (self.by_id(world), self.by_email(world, &email));
         let seats = world.seats(tenant);
         let taken = seats.counts();
         let mut own = Changeset::default();
@@ -86,6 +84,22 @@ impl Rowing<'_> {
             changes.extend(own);
         }
         Ok(done)
+    }
+
+    fn by_id(&self, world: &World) -> Option<UserId> {
+        let id = self.kept.external_id.clone()?;
+        world.loaded.external_ids.get(&(self.how.tenant, id)).copied()
+    }
+
+    fn by_email(&self, world: &World, email: &EmailAddress) -> Option<UserId> {
+        let key = (self.how.tenant, email.key().to_owned());
+        world.loaded.emails.get(&key).copied()
+    }
+
+    /// Whom the row is about, as far as they are there.
+    pub(super) fn found(&self, world: &World) -> Option<UserId> {
+        let email = EmailAddress::parse(&self.kept.email).ok();
+        self.by_id(world).or_else(|| self.by_email(world, &email?))
     }
 
     /// Groups that they are put into, and roles that they are given, are asked about one by one (L6, L9); not those that they
