@@ -108,14 +108,6 @@ pub fn asked() -> Vec<Asked> {
             groups: vec![group(1)],
             ..UserQuery::all(tenant, now)
         }),
-        ask("several groups, a large one among them", |tenant, now| UserQuery {
-            groups: vec![group(1), group(5), group(7)],
-            ..UserQuery::all(tenant, now)
-        }),
-        ask("several small groups", |tenant, now| UserQuery {
-            groups: vec![group(5), group(7)],
-            ..UserQuery::all(tenant, now)
-        }),
         ask("learners, by name", |tenant, now| UserQuery {
             roles: vec![RoleRef::BuiltIn(BuiltInRole::Learner)],
             order: UserOrder::Name,

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr, UnionType};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LikeExpr};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, JoinType, Order, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, QueryTrait, Select, Statement, Value,
+    QueryOrder as _, QuerySelect as _, Select, Statement, Value,
 };
 use usher_core::clock::Timestamp;
 use usher_core::delivery::Attempt;
@@ -27,9 +27,6 @@ pub(crate) fn not_erased() -> Expr {
     Expr::cust("status <> 'ERASED'")
 }
 
-/// Groups whose members are merged at most; of more, everybody is asked about.
-const MERGED: usize = 20;
-
 /// One page of users.
 pub(crate) fn users(backend: DbBackend, query: &UserQuery) -> Result<Select<user::Entity>, StoreError> {
     let (column, is_instant) = match query.order {
@@ -48,41 +45,30 @@ pub(crate) fn users(backend: DbBackend, query: &UserQuery) -> Result<Select<user
     };
     let after = query.after.as_ref().map(|after| Ok((key(after)?, after.id.into())));
     let after = after.transpose()?;
-    if (1..=MERGED).contains(&query.groups.len()) && query.order == UserOrder::Created {
+    if let ([group], UserOrder::Created) = (query.groups.as_slice(), query.order) {
         let columns = (member::Column::UserCreatedAt, member::Column::UserId);
-        return Ok(page(members(backend, query), columns, &order, after, query.limit));
+        return Ok(page(
+            members(backend, query, *group),
+            columns,
+            &order,
+            after,
+            query.limit,
+        ));
     }
     let columns = (column, user::Column::UserId);
     Ok(page(matching(backend, query), columns, &order, after, query.limit))
 }
 
-/// Whom a query for some groups matches, joined with the memberships, which an index has in the order of creation, group by
-/// group: the database merges them, and stops when the page is full. Who is in several counts for the first of them.
-fn members(backend: DbBackend, query: &UserQuery) -> Select<user::Entity> {
+/// Whom a query for one group matches, joined with the memberships, which an index has in the order of creation.
+fn members(backend: DbBackend, query: &UserQuery, group: GroupId) -> Select<user::Entity> {
     use member::Column;
-    let mut groups = query.groups.clone();
-    groups.sort_unstable();
-    groups.dedup();
-    let of = |(index, group): (usize, &GroupId)| {
-        let mut branch = member::Entity::find()
-            .select_only()
-            .columns([Column::UserCreatedAt, Column::UserId])
-            .filter(Column::TenantId.eq(query.tenant.0))
-            .filter(Column::GroupId.eq(group.0));
-        if index > 0 {
-            branch = branch.filter(is_in_none(backend, &groups[..index]));
-        }
-        branch.into_query()
-    };
-    let mut branches = groups.iter().enumerate().map(of);
-    let mut merged = branches.next().unwrap_or_default();
-    for branch in branches {
-        merged.union(UnionType::All, branch);
-    }
-    let is_it = Expr::col((member::Entity, Column::UserId)).equals((user::Entity, user::Column::UserId));
-    let mut select = matching_anywhere(backend, query);
-    QueryTrait::query(&mut select).join_subquery(JoinType::InnerJoin, merged, member::Entity, is_it);
-    select
+    let membership = user::Entity::belongs_to(member::Entity)
+        .from((user::Column::TenantId, user::Column::UserId))
+        .to((Column::TenantId, Column::UserId));
+    matching_anywhere(backend, query)
+        .join(JoinType::InnerJoin, membership.into())
+        .filter(Column::TenantId.eq(query.tenant.0))
+        .filter(Column::GroupId.eq(group.0))
 }
 
 /// Whom a query matches, in no order.
@@ -152,19 +138,6 @@ fn matching_anywhere(backend: DbBackend, query: &UserQuery) -> Select<user::Enti
 pub(crate) fn condition(sql: Sql) -> Expr {
     let Statement { sql, values, .. } = sql.into_statement();
     Expr::cust_with_values(sql, values.map(|values| values.0).unwrap_or_default())
-}
-
-/// Whether a member is in none of these groups. PostgreSQL takes an EXISTS with an offset as it stands: it asks the index about
-/// each, rather than to read all members of these groups first.
-fn is_in_none(backend: DbBackend, groups: &[GroupId]) -> Expr {
-    let mut sql = Sql::new(
-        backend,
-        "NOT EXISTS (SELECT 1 FROM group_members m WHERE m.tenant_id = group_members.tenant_id \
-         AND m.user_id = group_members.user_id AND ",
-    );
-    sql.is_any("m.group_id", groups.iter().map(|group| group.0.into()))
-        .push(" LIMIT 1 OFFSET 0)");
-    condition(sql)
 }
 
 fn in_any_group(backend: DbBackend, table: &str, groups: &[GroupId]) -> Expr {
