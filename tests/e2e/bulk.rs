@@ -125,6 +125,17 @@ impl<G: std::ops::Deref<Target = System>> Stage<G> {
         self.ended(&undo.context("no job")?).await
     }
 
+    /// Tries again what failed or was skipped, to the end.
+    pub(crate) async fn retry(&self, job: &api::Job) -> Result<api::Job> {
+        let request = api::RetryFailedRequest {
+            tenant_id: self.tenant.clone(),
+            job_id: job.job_id.clone(),
+            options: None,
+        };
+        let retried = self.clients.bulk().retry_failed(request).await?.into_inner().job;
+        self.ended(&retried.context("no job")?).await
+    }
+
     /// The report of a job as a file.
     pub(crate) async fn report(&self, job: &api::Job) -> Result<String> {
         let request = api::DownloadJobReportRequest {
@@ -386,20 +397,7 @@ fn what_failed_is_reported_and_repeated_alone() -> Result<()> {
             options: None,
         };
         stage.clients.tenants().update_tenant(more).await?;
-        let retry = api::RetryFailedRequest {
-            tenant_id: stage.tenant.clone(),
-            job_id: back.job_id.clone(),
-            options: None,
-        };
-        let retried = stage
-            .clients
-            .bulk()
-            .retry_failed(retry)
-            .await?
-            .into_inner()
-            .job
-            .context("no job")?;
-        let retried = stage.ended(&retried).await?;
+        let retried = stage.retry(&back).await?;
         assert_eq!((retried.total_count, retried.changed_count), (1, 1));
         Ok(())
     })

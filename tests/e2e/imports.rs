@@ -80,13 +80,7 @@ fn a_role_in_a_file_can_say_where_it_is_held() -> Result<()> {
 
         // B7: what failed is repeated, once the group that it lacked is there.
         let band = stage.group("Band", "").await?;
-        let retry = api::RetryFailedRequest {
-            tenant_id: stage.tenant.clone(),
-            job_id: job.job_id,
-            options: None,
-        };
-        let retried = stage.clients.bulk().retry_failed(retry).await?.into_inner().job;
-        let retried = stage.ended(&retried.context("no job")?).await?;
+        let retried = stage.retry(&job).await?;
         assert_eq!(
             (retried.total_count, retried.changed_count),
             (1, 1),

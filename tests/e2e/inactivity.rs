@@ -20,19 +20,24 @@ fn policy(max_share_percent: i32) -> api::InactivityPolicy {
     }
 }
 
+/// The request that gives a tenant a policy, or takes it away.
+pub(crate) fn setting(tenant: &str, policy: Option<api::InactivityPolicy>) -> api::UpdateTenantRequest {
+    api::UpdateTenantRequest {
+        tenant: Some(api::Tenant {
+            tenant_id: tenant.into(),
+            inactivity_policy: policy,
+            ..api::Tenant::default()
+        }),
+        update_mask: Some(FieldMask {
+            paths: vec!["inactivity_policy".into()],
+        }),
+        options: None,
+    }
+}
+
 impl Alone {
     async fn set_policy(&self, policy: Option<api::InactivityPolicy>) -> Result<api::Tenant, tonic::Status> {
-        let request = api::UpdateTenantRequest {
-            tenant: Some(api::Tenant {
-                tenant_id: self.tenant.clone(),
-                inactivity_policy: policy,
-                ..api::Tenant::default()
-            }),
-            update_mask: Some(FieldMask {
-                paths: vec!["inactivity_policy".into()],
-            }),
-            options: None,
-        };
+        let request = setting(&self.tenant, policy);
         let answer = self.clients.tenants().update_tenant(request).await?;
         Ok(answer.into_inner().tenant.unwrap_or_default())
     }

@@ -1,6 +1,6 @@
 //! What was previewed and what runs, where people change in between; and who is shown to whom (U2, U6).
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use usher_proto::identity::v1 as api;
 use usher_proto::identity::v1::bulk_action::Action;
 use usher_proto::identity::v1::{Activity, JobOutcome, UserStatus};
@@ -63,13 +63,7 @@ fn whoever_no_longer_matches_is_skipped() -> Result<()> {
         assert_eq!(skipped[0].user_id, users[1].user_id);
 
         // Nor are they touched when what was left is tried again.
-        let retry = api::RetryFailedRequest {
-            tenant_id: stage.tenant.clone(),
-            job_id: job.job_id,
-            options: None,
-        };
-        let retried = stage.clients.bulk().retry_failed(retry).await?.into_inner().job;
-        let retried = stage.ended(&retried.context("no job")?).await?;
+        let retried = stage.retry(&job).await?;
         assert_eq!((retried.total_count, retried.skipped_count), (1, 1));
         assert_eq!(stage.user(&users[1].user_id).await?.status(), UserStatus::Active);
         Ok(())

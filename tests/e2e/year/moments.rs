@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, ensure};
 use chrono::{DateTime, TimeDelta};
-use prost_types::FieldMask;
 use usher_core::clock::Timestamp;
 use usher_proto::identity::v1 as api;
 use usher_proto::identity::v1::{InactivityRunState, InactivityStep, InitialState, UserStatus};
@@ -13,6 +12,7 @@ use usher_tests::environment::new_folder;
 
 use super::house::House;
 use super::people::proto;
+use crate::inactivity::setting;
 use crate::stage::PASSWORD;
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
@@ -111,17 +111,7 @@ impl Moment {
     }
 
     async fn set_policy(&self, policy: Option<api::InactivityPolicy>) -> Result<()> {
-        let request = api::UpdateTenantRequest {
-            tenant: Some(api::Tenant {
-                tenant_id: self.tenant.clone(),
-                inactivity_policy: policy,
-                ..api::Tenant::default()
-            }),
-            update_mask: Some(FieldMask {
-                paths: vec!["inactivity_policy".into()],
-            }),
-            options: None,
-        };
+        let request = setting(&self.tenant, policy);
         self.house.clients.tenants().update_tenant(request).await?;
         Ok(())
     }

@@ -220,7 +220,7 @@ pub fn spared_until(policy: &InactivityPolicy, runs: &[InactivityRun], now: Time
 
 /// Until when a dismissed run spares somebody who was warned at an instant; `None`: they are not spared. `runs` are the newest
 /// ones.
-pub fn spared_for(
+fn spared_for(
     policy: &InactivityPolicy,
     runs: &[InactivityRun],
     warned_at: Timestamp,
@@ -231,6 +231,21 @@ pub fn spared_for(
         .filter(|run| run.state == InactivityRunState::Dismissed && run.covers >= warned_at);
     let until = dismissed.filter_map(|run| Some(run.decided_at? + policy.grace()));
     until.filter(|until| *until > now).max()
+}
+
+/// When somebody who was warned is deactivated, as the newest runs stand: not before their schedule says, nor while a dismissed
+/// run spares them. Also the run that is parked, where nothing but the decision about it is waited for.
+pub fn deactivation<'r>(
+    policy: &InactivityPolicy,
+    runs: &'r [InactivityRun],
+    warned_at: Timestamp,
+    scheduled: Timestamp,
+    now: Timestamp,
+) -> (Timestamp, Option<&'r InactivityRun>) {
+    let spared = spared_for(policy, runs, warned_at, now);
+    let at = scheduled.max(now).max(spared.unwrap_or(now));
+    let mut parked = runs.iter().filter(|run| run.state == InactivityRunState::Parked);
+    (at, parked.next().filter(|_| at <= now))
 }
 
 /// The run for those who are due now: `due` of `active` users. `None` if there is nobody, or another is open. It is parked if

@@ -155,9 +155,9 @@ impl Faults {
     /// Where an account is put (L5).
     pub(crate) fn placement(&mut self, groups: &[String], roles: &[String]) -> Placement {
         Placement {
-            held: BTreeSet::new(),
             groups: self.some_ids("group_ids", groups, 50),
             roles: self.roles("roles", roles, 10),
+            ..Placement::default()
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use usher_core::change::Refused;
+use usher_core::change::{Changeset, Refused};
 use usher_core::ids::{TenantId, UserId};
 use usher_core::ports::StoreError;
 use usher_core::refusal::Refusal;
@@ -88,13 +88,18 @@ pub fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
     }
 }
 
-/// What the audit log is told of an item that was refused among others; `None`: nothing (B14).
-pub(crate) fn refused_item(tenant: TenantId, user: Option<UserId>, refusal: &Refusal) -> Option<Refused> {
-    refusal.is_of_the_actor().then(|| Refused {
+/// Tells the audit log how an item among others ended, if it was refused for a reason that belongs there (B14).
+pub(crate) fn tell_of_item<T>(
+    changes: &mut Changeset,
+    (tenant, user): (TenantId, Option<UserId>),
+    outcome: &Result<T, Refusal>,
+) {
+    let refusal = outcome.as_ref().err().filter(|refusal| refusal.is_of_the_actor());
+    changes.refused.extend(refusal.map(|refusal| Refused {
         tenant,
         user,
         outcome: reason_name(classify(refusal).1),
-    })
+    }));
 }
 
 /// A refusal as a status.

@@ -185,14 +185,14 @@ impl Jobs for SeaStore {
         sql.bind(now);
         sql.push(
             " WHERE (tenant_id, job_id) IN (SELECT j.tenant_id, j.job_id FROM jobs j \
+             JOIN (SELECT tenant_id, MAX(served_at) AS served_at FROM jobs WHERE state = 'RUNNING' GROUP BY tenant_id) t \
+             ON t.tenant_id = j.tenant_id \
              WHERE j.state = 'RUNNING' AND (j.lease_until IS NULL OR j.lease_until < ",
         );
-        sql.bind(now).push(
-            ") ORDER BY COALESCE((SELECT MAX(t.served_at) FROM jobs t WHERE t.state = 'RUNNING' \
-             AND t.tenant_id = j.tenant_id), j.created_at), COALESCE(j.served_at, j.created_at) LIMIT 1",
-        );
+        sql.bind(now)
+            .push(") ORDER BY COALESCE(t.served_at, j.created_at), COALESCE(j.served_at, j.created_at) LIMIT 1");
         if self.backend == DbBackend::Postgres {
-            sql.push(" FOR UPDATE SKIP LOCKED");
+            sql.push(" FOR UPDATE OF j SKIP LOCKED");
         }
         sql.push(") RETURNING ").push(&columns);
         let row = job::Entity::find()

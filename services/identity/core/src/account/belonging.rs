@@ -73,14 +73,15 @@ impl Belonging {
 
 impl Account {
     /// Puts them where they are to be. That groups and roles exist was checked before.
-    pub fn place(&mut self, placement: &Placement, act: &Act, changes: &mut Changeset) -> Result<(), Refusal> {
+    pub fn place(&mut self, placement: &Placement, act: &Act, changes: &mut Changeset) -> Result<Effect, Refusal> {
+        let mut moved = false;
         for group in &placement.groups {
-            self.join(*group, act, changes)?;
+            moved |= self.join(*group, act, changes)? == Effect::Changed;
         }
         for (role, scope) in placement.grants() {
-            self.assign(role, scope, act, changes)?;
+            moved |= self.assign(role, scope, act, changes)? == Effect::Changed;
         }
-        Ok(())
+        Ok(if moved { Effect::Changed } else { Effect::Unchanged })
     }
 
     /// Makes them a member of a group. That there is one was checked before.

@@ -7,7 +7,7 @@ use crate::change::{Act, Changeset};
 use crate::clock::Timestamp;
 use crate::delivery::{Delivery, DeliveryKind};
 use crate::event::EventType;
-use crate::inactivity::{InactivityPolicy, InactivityRun, InactivityRunState, Schedule, spared_for};
+use crate::inactivity::{InactivityPolicy, InactivityRun, Schedule, deactivation};
 use crate::role::{BuiltInRole, RoleRef};
 use crate::status::{Onboarding, Status};
 use crate::tenant::Tenant;
@@ -118,13 +118,10 @@ impl Account {
             ];
         };
         let policy = &self.tenant.settings.inactivity;
-        let spared = spared_for(policy, runs, warned, now);
-        let at = schedule.deactivate_at.max(now).max(spared.unwrap_or(now));
-        let is_parked = runs.iter().any(|run| run.state == InactivityRunState::Parked);
-        let action = if is_parked && at <= now {
-            NextAction::DeactivateInactiveOnceDecided
-        } else {
-            NextAction::DeactivateInactive
+        let (at, parked) = deactivation(policy, runs, warned, schedule.deactivate_at, now);
+        let action = match parked {
+            Some(_) => NextAction::DeactivateInactiveOnceDecided,
+            None => NextAction::DeactivateInactive,
         };
         vec![(at, action)]
     }

@@ -77,7 +77,7 @@ pub enum Activity {
 }
 
 /// Which users (U3).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserQuery {
     /// Whose.
     pub tenant: TenantId,

@@ -24,7 +24,7 @@ use usher_proto::identity::v1::{
 use uuid::Uuid;
 
 use super::job_items::{Place, user_item};
-use super::selecting::{SelectionWriter, reached};
+use super::selecting::SelectionWriter;
 use crate::app::App;
 use crate::audit::{note_detail, note_hidden_refusal, note_read};
 use crate::authorize::Caller;
@@ -62,7 +62,7 @@ impl BulkService for App {
             .await?;
         // Whoever may run jobs is shown those of them whom they may read.
         let sample = std::mem::take(&mut writer.sample);
-        let sample = reached(self, &judge, tenant, Permission::UsersRead, sample).await?;
+        let sample = self.reached(&judge, tenant, Permission::UsersRead, sample).await?;
         let sample: Vec<_> = sample.into_iter().map(|user| (tenant, user)).collect();
         let (selection, digest) = writer.finish().await?;
         note_detail("count", selection.count.to_string());

@@ -26,7 +26,7 @@ use crate::operations::engine::Failure;
 use crate::operations::world::World;
 use crate::page::Question;
 use crate::parse::Faults;
-use crate::status::{item, refused, refused_item};
+use crate::status::{item, refused, tell_of_item};
 
 const PATHS: &[&str] = &["name", "external_id", "parent_group_id"];
 
@@ -329,11 +329,7 @@ impl App {
                         None => Ok(account.leave(id, &act, changes)),
                     })
                 });
-                let refused = outcome
-                    .as_ref()
-                    .err()
-                    .and_then(|it| refused_item(tenant, Some(*user), it));
-                changes.refused.extend(refused);
+                tell_of_item(changes, (tenant, Some(*user)), &outcome);
                 let changed = outcome == Ok(Effect::Changed);
                 changed_count += i32::from(changed);
                 results.push(MemberResult {

@@ -7,7 +7,7 @@ use usher_core::clock::Timestamp;
 use usher_core::event::EventType;
 use usher_core::ids::{InactivityRunId, TenantId, UserId};
 use usher_core::inactivity::{
-    InactivityPolicy, InactivityRun, InactivityRunState, RECENT_RUNS, spared_for, spared_until,
+    InactivityPolicy, InactivityRun, InactivityRunState, RECENT_RUNS, deactivation, spared_until,
 };
 use usher_core::ports::{After, InactivityQuery, InactivityStep, Keys};
 use usher_core::refusal::Refusal;
@@ -267,10 +267,10 @@ fn inactive(user: &User, query: &InactivityQuery, runs: &[InactivityRun]) -> Ina
     let warned = user.inactivity_warned_at;
     let warned = warned.filter(|warned| policy.holds(since, *warned, query.on_since));
     let schedule = policy.schedule(since, warned, now);
-    let spared = warned.and_then(|warned| spared_for(policy, runs, warned, now));
-    let deactivate_at = schedule.deactivate_at.max(now).max(spared.unwrap_or(now));
-    let parked = runs.iter().find(|run| run.state == InactivityRunState::Parked);
-    let parked = parked.filter(|_| warned.is_some() && deactivate_at <= now);
+    let (deactivate_at, parked) = match warned {
+        Some(warned) => deactivation(policy, runs, warned, schedule.deactivate_at, now),
+        None => (schedule.deactivate_at.max(now), None),
+    };
     InactiveUser {
         user: Some(convert::user(user, now)),
         warn_time: Some(convert::time(schedule.warn_at)),

@@ -39,7 +39,7 @@ use crate::operations::world::World;
 use crate::page::{Question, instant_key};
 use crate::parse::{Faults, check_ahead};
 use crate::render;
-use crate::status::{item, refused, refused_item};
+use crate::status::{item, refused, tell_of_item};
 
 /// Addresses of one call at most.
 const MAX_ADDRESSES: usize = 1_000;
@@ -99,15 +99,12 @@ impl InvitationService for App {
                 let outcome = match &item.email {
                     Ok(email) => {
                         let known = world.loaded.emails.get(&(tenant, email.key().to_owned())).copied();
-                        batch
-                            .invite(email, asking.as_mut(), world, &act, changes)
-                            .map(|invited| Invited {
-                                erased_before: invited.created && world.was_erased(tenant, email.key()),
-                                ..invited
-                            })
-                            .inspect_err(|refusal| {
-                                changes.refused.extend(refused_item(tenant, known, refusal));
-                            })
+                        let invited = batch.invite(email, asking.as_mut(), world, &act, changes);
+                        tell_of_item(changes, (tenant, known), &invited);
+                        invited.map(|invited| Invited {
+                            erased_before: invited.created && world.was_erased(tenant, email.key()),
+                            ..invited
+                        })
                     }
                     Err(fault) => Err(Refusal::field("addresses", format!("{}: {fault}", item.text))),
                 };

@@ -7,7 +7,7 @@ use tonic::Status;
 use usher_authorization::{Intent, Reach};
 use usher_core::ids::{GroupId, SelectionId, TenantId, UserId};
 use usher_core::job::{CHUNK, ItemInput, SELECTION_SECONDS, Selection};
-use usher_core::ports::{Activity, UserQuery};
+use usher_core::ports::UserQuery;
 use usher_core::refusal::Refusal;
 use usher_core::role::Permission;
 use usher_proto::identity::v1::{self as proto, selection};
@@ -206,6 +206,27 @@ impl App {
         Ok(())
     }
 
+    /// Of these users, those whom whoever acts reaches with a permission (U2); none, if they have it nowhere.
+    pub(crate) async fn reached(
+        &self,
+        judge: &Judge,
+        tenant: TenantId,
+        permission: Permission,
+        users: Vec<UserId>,
+    ) -> Result<Vec<UserId>, Failure> {
+        let groups = match judge.reach(permission) {
+            Reach::Groups(groups) if judge.is_user() => groups.into_iter().collect(),
+            Reach::Nothing if judge.is_user() => return Ok(Vec::new()),
+            Reach::Everything | Reach::Groups(_) | Reach::Nothing => return Ok(users),
+        };
+        let query = UserQuery {
+            groups,
+            ..UserQuery::all(tenant, self.now())
+        };
+        let there = self.store.among(&query, &users).await?;
+        Ok(users.into_iter().filter(|user| there.contains(user)).collect())
+    }
+
     /// Refuses whoever has a permission nowhere in the tenant.
     pub(crate) async fn permit_somewhere(
         &self,
@@ -254,42 +275,14 @@ impl App {
 /// A filter as it is kept beside whom it matched; empty if it asks nothing that could change. A text is not kept: it may be
 /// somebody's name, and who is called so stays the same person.
 fn kept(query: &UserQuery) -> Result<String, Failure> {
-    let asks = !query.statuses.is_empty()
-        || !query.labels.is_empty()
-        || !query.languages.is_empty()
-        || !query.groups.is_empty()
-        || !query.roles.is_empty()
-        || query.activity != Activity::Any
-        || query.engagement.is_some()
-        || query.invited_before.is_some()
-        || query.waiting_for_seat;
-    if !asks {
-        return Ok(String::new());
-    }
     let query = UserQuery {
         text: String::new(),
         ..query.clone()
     };
-    serde_json::to_string(&query).map_err(|error| Failure::Internal(error.to_string()))
-}
-
-/// Of these users, whom somebody with a permission reaches (U2); none, if they have it nowhere.
-pub(crate) async fn reached(
-    app: &App,
-    judge: &Judge,
-    tenant: TenantId,
-    permission: Permission,
-    users: Vec<UserId>,
-) -> Result<Vec<UserId>, Status> {
-    let mut query = UserQuery::all(tenant, app.now());
-    match judge.reach(permission) {
-        _ if !judge.is_user() => return Ok(users),
-        Reach::Everything => return Ok(users),
-        Reach::Nothing => return Ok(Vec::new()),
-        Reach::Groups(groups) => query.groups = groups.into_iter().collect(),
+    if query == UserQuery::all(query.tenant, query.now) {
+        return Ok(String::new());
     }
-    let there = app.store.among(&query, &users).await.map_err(Failure::from)?;
-    Ok(users.into_iter().filter(|user| there.contains(user)).collect())
+    serde_json::to_string(&query).map_err(|error| Failure::Internal(error.to_string()))
 }
 
 /// Narrows a query to those whom somebody reaches (U2).

@@ -18,7 +18,7 @@ use super::import;
 use super::world::World;
 use crate::grpc::role_service::check_exists;
 use crate::judge::Asking;
-use crate::status::{classify, item as told, refused_item};
+use crate::status::{classify, item as told, tell_of_item};
 
 /// What the items of a chunk need: their accounts, and whatever the action puts them into.
 pub(crate) fn keys(tenant: TenantId, action: &JobAction, items: &[ItemInput]) -> Keys {
@@ -129,8 +129,7 @@ pub(crate) fn deal(
         }
         (_, Some(user)) => {
             let done = one(action, (item, fits), (tenant, user), world, asker, act, changes);
-            let refused = done.as_ref().err().and_then(|it| refused_item(tenant, Some(user), it));
-            changes.refused.extend(refused);
+            tell_of_item(changes, (tenant, Some(user)), &done);
             told_of(item, done)
         }
         (_, None) => refused(item, &Refusal::UserNotFound(String::new())),

@@ -24,12 +24,15 @@ struct Row {
 /// Whether an event has a caller's words: as the partial indexes on the outbox have it.
 pub(super) const WITH_WORDS: &str = "(body LIKE '%\"reason\":%' OR body LIKE '%\"request_id\":%')";
 
-/// Takes the caller's words out of the body of an event.
-pub(super) fn without_words(backend: DbBackend) -> &'static str {
+/// What a caller says in an event.
+pub(super) const WORDS: &[&str] = &["reason", "request_id"];
+
+/// Takes fields out of the body of an event.
+pub(super) fn without(backend: DbBackend, fields: &[&str]) -> String {
     if backend == DbBackend::Postgres {
-        "body = (body::jsonb - 'reason' - 'request_id')::text"
+        format!("body = (body::jsonb - '{{{}}}'::text[])::text", fields.join(","))
     } else {
-        "body = json_remove(body, '$.reason', '$.request_id')"
+        format!("body = json_remove(body, '$.{}')", fields.join("', '$."))
     }
 }
 
@@ -68,7 +71,7 @@ pub(super) async fn redact(sweep: &Sweep<'_>, jobs: &BTreeMap<Uuid, BTreeSet<usi
 
 async fn redact_one(sweep: &Sweep<'_>, sequence: i64, whom: BTreeSet<usize>) -> Result<(), StoreError> {
     let backend = sweep.store.backend;
-    let mut sql = Sql::new(backend, format!("UPDATE outbox SET {}", without_words(backend)));
+    let mut sql = Sql::new(backend, format!("UPDATE outbox SET {}", without(backend, WORDS)));
     sql.push(" WHERE ")
         .push(WITH_WORDS)
         .push(" AND sequence = ")

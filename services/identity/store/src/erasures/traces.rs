@@ -103,7 +103,10 @@ async fn of_account(store: &SeaStore, tenant: TenantId, id: ErasureId) -> Result
     sql.push(" AND (email <> '' OR test IS NOT NULL OR bounce IS NOT NULL)");
     count.run("deliveries", sql).await?;
     for table in ["history", "outbox"] {
-        let mut sql = of_user(&format!("UPDATE {table} SET {}", events::without_words(backend)));
+        let mut sql = of_user(&format!(
+            "UPDATE {table} SET {}",
+            events::without(backend, events::WORDS)
+        ));
         sql.push(" AND ").push(events::WITH_WORDS);
         count.run(table, sql).await?;
     }

@@ -9,6 +9,7 @@ use usher_core::audit::{AuditKeys, AuditRow};
 use usher_core::ports::StoreError;
 use uuid::Uuid;
 
+use super::events;
 use super::traces::{Counts, Sweep};
 use crate::audit;
 use crate::error::store_error;
@@ -107,15 +108,8 @@ async fn after_that(sweep: &Sweep<'_>, place: &Place, after: &str) -> Result<Vec
 async fn in_events(sweep: &Sweep<'_>, place: &Place, words: &str, whom: &BTreeSet<usize>) -> Result<bool, StoreError> {
     let Place { table, reason, has_one } = place;
     let backend = sweep.store.backend;
-    let without = if backend == DbBackend::Postgres {
-        "(body::jsonb - 'reason')::text"
-    } else {
-        "json_remove(body, '$.reason')"
-    };
-    let mut sql = Sql::new(
-        backend,
-        format!("UPDATE {table} SET body = {without} WHERE sequence IN "),
-    );
+    let without = events::without(backend, &["reason"]);
+    let mut sql = Sql::new(backend, format!("UPDATE {table} SET {without} WHERE sequence IN "));
     sql.push(&format!(
         "(SELECT sequence FROM {table} WHERE {has_one} AND {reason} = "
     ))

@@ -23,7 +23,7 @@ use super::bulk;
 use super::world::World;
 use crate::grpc::role_service::placement_keys;
 use crate::judge::Asking;
-use crate::status::refused_item;
+use crate::status::tell_of_item;
 
 /// A row as it is kept until its turn comes: judged, with groups and roles found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -244,10 +244,7 @@ pub(crate) fn deal(
     }
     let rowing = Rowing { how, kept: &kept, act };
     let done = rowing.row(world, asking, changes);
-    if let Err(refusal) = &done {
-        let refused = refused_item(how.tenant, rowing.found(world), refusal);
-        changes.refused.extend(refused);
-    }
+    tell_of_item(changes, (how.tenant, rowing.found(world)), &done);
     match done {
         Ok((user, detail)) if detail.is_empty() => ItemResult {
             user,

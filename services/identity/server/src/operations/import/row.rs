@@ -251,7 +251,7 @@ impl Rowing<'_> {
                     asking.require(Permission::UsersSetExpiration, &resource, &none)?;
                     changed |= account.set_expiration(at, self.act, own)? == Effect::Changed;
                 }
-                changed |= self.place(account, placement, own)?;
+                changed |= account.place(placement, self.act, own)? == Effect::Changed;
                 if changed {
                     done.push("updated");
                 }
@@ -306,18 +306,11 @@ impl Rowing<'_> {
             ..ProfileUpdate::default()
         };
         changed |= account.update(dates, self.act, own)? == Effect::Changed;
-        changed |= self.place(account, placement, own)?;
+        changed |= account.place(placement, self.act, own)? == Effect::Changed;
         if changed {
             done.push("updated");
         }
         Ok(())
-    }
-
-    /// Answers whether they were put anywhere that they were not.
-    fn place(&self, account: &mut Account, placement: &Placement, own: &mut Changeset) -> Result<bool, Refusal> {
-        let (groups, grants) = account.belonging.lacks(placement);
-        account.place(placement, self.act, own)?;
-        Ok(!groups.is_empty() || !grants.is_empty())
     }
 
     /// The end of access and the deletion date that the row sets: not in the past, unless it is what they have, as in the
